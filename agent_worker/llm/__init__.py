@@ -1,0 +1,1 @@
+"""Talking to language models: one contract, one OpenAI-compatible implementation."""

@@ -1,0 +1,39 @@
+"""Prompt packs: folders of text files, filled in with what is true of this very step.
+
+The `PromptLoader` of the roadmap.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from string import Template
+
+from maruntime.domain.tool import ToolDescriptor
+from maruntime.errors import MaruntimeError
+
+_PACKS = Path(__file__).parent / "packs"
+
+
+class PromptPackUnknown(MaruntimeError):
+    """The template names a prompt pack that this worker does not have."""
+
+    code = "prompt_pack_unknown"
+
+
+def system_prompt(pack: str, tools: Iterable[ToolDescriptor], now: datetime) -> str:
+    """The system prompt of a step: only tools that are really offered, the date of now.
+
+    Raises:
+        PromptPackUnknown: no such pack.
+    """
+    offered = "\n".join(f"- {tool.name}: {tool.description}" for tool in tools)
+    return _template(pack).substitute(tools=offered, date=now.date().isoformat())
+
+
+@lru_cache(maxsize=128)
+def _template(pack: str) -> Template:
+    path = (_PACKS / pack / "system.txt").resolve()
+    if not path.is_relative_to(_PACKS) or not path.is_file():
+        raise PromptPackUnknown(f"There is no prompt pack {pack!r}")
+    return Template(path.read_text(encoding="utf-8"))
