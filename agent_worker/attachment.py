@@ -91,6 +91,7 @@ class Slot:
         held = self._outbox
         try:
             async with asyncio.timeout(_WELCOME_WITHIN):
+                asked_at = self._clock.monotonic()
                 await stream.send(self._hello(held))
                 welcome = await stream.receive()
             if not isinstance(welcome, frames.Welcome):
@@ -98,7 +99,7 @@ class Slot:
             self._refusal = None
             self._outgoing = outgoing = asyncio.Queue()
             self._permit = welcome.permit
-            self._take_up(held, welcome)
+            self._take_up(held, welcome, asked_at)
             async with asyncio.TaskGroup() as talk:
                 talk.create_task(self._write(stream, outgoing), name="slot_writer")
                 talk.create_task(self._beat(welcome.heartbeat.total_seconds()), name="slot_heartbeat")
@@ -123,14 +124,14 @@ class Slot:
             held=frames.Held(held.run, held.last_acked, 0) if held and not held.is_lost else None,
         )
 
-    def _take_up(self, held: Outbox | None, welcome: frames.Welcome) -> None:
+    def _take_up(self, held: Outbox | None, welcome: frames.Welcome, asked_at: float) -> None:
         """Go on with the run that was held, or let it go."""
         if held is None:
             return
         if self._outbox is not held:
             self._ready()  # the run ended between Hello and Welcome
         elif welcome.held_kept:
-            held.attach(self._send, self._send_beat, held_last_commit=welcome.held_last_commit)
+            held.attach(self._send, self._send_beat, held_last_commit=welcome.held_last_commit, asked_at=asked_at)
         else:
             held.lose()
 
@@ -159,8 +160,11 @@ class Slot:
                     raise StreamEnded
 
     def _on_start(self, assignment: Assignment, works: asyncio.TaskGroup) -> None:
-        if self._outbox is not None or self._draining.is_set():
-            self._send(frames.Accepted(assignment.run, "busy" if self._outbox else "draining"))
+        if self._outbox is not None:
+            self._send(frames.Accepted(assignment.run, "busy"))  # Ready follows when it is
+            return
+        if self._draining.is_set():
+            self._send(frames.Accepted(assignment.run, "draining"))
             self._ready()
             return
         self._outbox = Outbox(
@@ -182,6 +186,8 @@ class Slot:
         except asyncio.CancelledError:
             if not outbox.is_lost:
                 raise  # the worker stops
+        except Exception:
+            log.exception("run_crashed", run_id=outbox.run.run_id)  # its lease runs out; the slot serves on
         finally:
             self._instance.reset()
             self._outbox = None
@@ -193,8 +199,11 @@ class Slot:
         self._send(frames.Ready(template.id if template else ""))
 
     async def _write(self, stream: WorkerStream, outgoing: "asyncio.Queue[frames.WorkerFrame]") -> None:
-        while True:
-            await stream.send(await outgoing.get())
+        try:
+            while True:
+                await stream.send(await outgoing.get())
+        except asyncio.InvalidStateError as exc:
+            raise StreamEnded from exc  # gRPC's word for it between the end and the reader's noticing
 
     async def _beat(self, every: float) -> None:
         while True:

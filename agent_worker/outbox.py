@@ -141,16 +141,19 @@ class Outbox:
 
     # --- what the stream says
 
-    def attach(self, send: Send, ask_beat: Callable[[], None], *, held_last_commit: int | None = None) -> None:
+    def attach(
+        self, send: Send, ask_beat: Callable[[], None], *, held_last_commit: int | None = None, asked_at: float = 0.0
+    ) -> None:
         """Speak over this stream from now on.
 
         `held_last_commit` is what the store has, after the instance came back
-        with the run: a commit up to it need not be sent again.
+        with the run: a commit up to it need not be sent again. The lease counts
+        from `asked_at`, when the instance said that it holds the run.
         """
         self._send, self._ask_beat = send, ask_beat
         self._beats.clear()
         if held_last_commit is not None:
-            self._lease_deadline = self._clock.monotonic() + self._lease
+            self._lease_deadline = max(self._lease_deadline, asked_at + self._lease)
             pending = self._in_flight
             if pending is not None and held_last_commit >= pending.commit.commit_no:
                 self._stored(pending)

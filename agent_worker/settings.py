@@ -36,7 +36,10 @@ class WorkerSettings(BaseSettings):
     `main`; more endpoints are `MARUNTIME_LLM__<name>__BASE_URL` and so on.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MARUNTIME_", env_nested_delimiter="__", frozen=True, extra="ignore")
+    # Compose hands over `OPENAI_API_KEY: ${OPENAI_API_KEY:-}`: empty is absent.
+    model_config = SettingsConfigDict(
+        env_prefix="MARUNTIME_", env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     join_token: SecretStr = Field(min_length=16)
     openai_base_url: str = Field(default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")

@@ -5,6 +5,7 @@ newer. Redis and the number of instances are shown as degraded and never empty
 the balancer.
 """
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,7 @@ import asyncpg
 from fastapi import APIRouter, Response, status
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
 
 from maruntime.domain.instance import InstanceState
 from orchestrator import metrics
@@ -24,6 +26,7 @@ router = APIRouter(tags=["health"])
 
 _HEAD = head_revision()
 _KNOWN = known_revisions()
+_PING_WITHIN = 1.0
 
 
 @router.get("/livez")
@@ -46,7 +49,7 @@ async def health(platform: Platform) -> dict[str, Any]:
     """How things stand, for people."""
     problem = await _store_problem(platform)
     states = Counter(slot.state.value for slot in platform.slots)
-    redis = "not configured" if platform.redis is None else "ok" if platform.publisher.is_reachable else "unreachable"
+    redis = await _redis_state(platform)
     degraded = problem is not None or redis != "ok" or not states
     return {
         "status": "degraded" if degraded else "ok",
@@ -66,6 +69,17 @@ async def show_metrics(platform: Platform) -> Response:
         metrics.SLOTS.labels(state=state.value).set(states[state])
     metrics.READERS.set(platform.bus.reader_count)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _redis_state(platform: Resources) -> str:
+    if platform.redis is None:
+        return "not configured"
+    try:
+        async with asyncio.timeout(_PING_WITHIN):
+            await platform.redis.ping()  # type: ignore[misc] - the stub knows the blocking client only
+    except (RedisError, OSError):
+        return "unreachable"
+    return "ok"
 
 
 async def _store_problem(platform: Resources) -> str | None:

@@ -5,7 +5,9 @@ outermost, then `AccessLog`, then `BodyLimit`: a refused body has an id and a
 line in the log too. Headers and bodies are never logged, nor are queries.
 """
 
+import asyncio
 import re
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -23,6 +25,8 @@ log = structlog.get_logger(__name__)
 DEFAULT_BODY_LIMIT = 16 * 1024 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_DISCARDED = 4
+_DISCARD_WITHIN = 10.0
 _CLIENT_CLOSED = 499  # as nginx logs it: there was nobody to answer
 
 
@@ -131,9 +135,21 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._discard(receive)
         response = error_response(self._error())
-        response.headers["Connection"] = "close"  # what is left of the body is not read
+        response.headers["Connection"] = "close"  # what may be left of the body is not read
         await response(scope, receive, send)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Let the client finish sending, within bounds: most read no answer before they have."""
+        left = self._limit * _DISCARDED
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_WITHIN):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
     def _error(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is over the limit of {self._limit} bytes.")

@@ -62,6 +62,8 @@ class Decision:
     usage: Usage
     answer: str = ""
     """What of a final answer could be read, even if the model was cut off."""
+    answer_is_whole: bool = False
+    """Whether that text came to its end, whatever was wrong around it."""
 
 
 class Mind(Protocol):
@@ -78,6 +80,11 @@ class Mind(Protocol):
     @property
     def answer(self) -> str:
         """What of a final answer the latest call has given so far."""
+        ...
+
+    @property
+    def answer_is_whole(self) -> bool:
+        """Whether that text came to its end."""
         ...
 
 

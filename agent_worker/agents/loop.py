@@ -19,6 +19,7 @@ from agent_worker.agents.progress import Progress
 from agent_worker.agents.toolbox import CLARIFICATION, Offer, offer
 from agent_worker.llm.errors import LLMError
 from agent_worker.outbox import Outbox
+from agent_worker.tools.arguments import clean_text
 from agent_worker.tools.contract import ToolResult
 from agent_worker.tools.executor import ToolExecutor
 from maruntime.clock import Clock
@@ -108,13 +109,13 @@ class AgentLoop:
             self._outbox.say(reasoning=reasoned.text)
         decision = await self._agent.select_action(prompt.followed_by(reasoned.messages), self._mind)
         if decision.text.strip() and decision.calls:
-            self._outbox.say(reasoning=decision.text)
+            self._outbox.say(reasoning=clean_text(decision.text))
         await self._record(decision, reasoned, offered)
 
     def _prepare_tools(self, step_no: int) -> Offer:
         limits = self._body.limits
         if step_no > limits.max_iterations + limits.max_invalid_answers:
-            raise RunCannotGoOn("max_iterations", f"No final answer within {limits.max_iterations} steps")
+            raise self._too_many_steps()
         offered = offer(self._offerable, self._progress.counters, step_no, limits)
         if not offered.tools:
             raise RunCannotGoOn("no_tools", "The template leaves no tool to go on with")
@@ -176,7 +177,12 @@ class AgentLoop:
     def _refuse_endless_mistakes(self) -> None:
         limit = self._body.limits.max_invalid_answers
         if self._progress.counters.invalid_answers >= limit:
+            if self._progress.step_no > self._body.limits.max_iterations:
+                raise self._too_many_steps()
             raise RunCannotGoOn("invalid_answers", f"The model gave {limit} unusable answers in a row")
+
+    def _too_many_steps(self) -> RunCannotGoOn:
+        return RunCannotGoOn("max_iterations", f"No final answer within {self._body.limits.max_iterations} steps")
 
     async def _act(self, rows: Sequence[ToolCallRow]) -> None:
         """Make the calls in order; one that ends the turn is the last."""
@@ -307,7 +313,7 @@ class AgentLoop:
         self._has_ended = end is not None
 
     def _reasoned_event(self, reasoned: Reasoned, aside: str) -> NewEvent:
-        text = "\n".join(part for part in (reasoned.text, aside.strip()) if part)
+        text = "\n".join(part for part in (reasoned.text, clean_text(aside).strip()) if part)
         return NewEvent(EventType.STEP_REASONED, {"step": self._progress.step_no, "text": text})
 
 

@@ -44,6 +44,11 @@ class RunMind:
         """What of a final answer the latest call has given so far."""
         return "".join(self._answer)
 
+    @property
+    def answer_is_whole(self) -> bool:
+        """Whether that text came to its end."""
+        return self._reader.done and bool(self._answer)
+
     def begin_step(self, step_no: int) -> None:
         """What is said from here on belongs to this step."""
         self._step_no = step_no

@@ -1,5 +1,6 @@
 """Turn what the model said into what is recorded and done: tool calls, an answer, or a complaint."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ from maruntime.ids import new_call_id
 
 TERMINAL = frozenset({FINAL_ANSWER, CLARIFICATION})
 _CUT = "length"
+_NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
+_NAME_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,14 @@ def plan(
         tool = tools.get(name)
         try:
             if tool is None:
-                raise ArgumentsInvalid(f"There is no tool {name!r} now. Use one of: {', '.join(tools)}.")
+                raise ArgumentsInvalid(f"There is no tool {name[:_NAME_LENGTH]!r} now. Use one of: {', '.join(tools)}.")
             arguments = read_arguments(tool, call.arguments)
         except ArgumentsInvalid as exc:
-            # Providers refuse a history with arguments that are not JSON: the problem quotes them instead.
-            refs.append(ToolCallRef(id=call_id, function=FunctionCall(name=name or "unknown", arguments="{}")))
+            if call is decision.calls[0] and decision.answer_is_whole:
+                # The client has the whole answer already: what is wrong around it is no reason to unsay it.
+                return Answer(decision.answer, "stop")
+            # Providers refuse a history with such arguments or names: the problem quotes them instead.
+            refs.append(ToolCallRef(id=call_id, function=FunctionCall(name=_tellable(name), arguments="{}")))
             problems.append((call_id, clean_text(str(exc))))
             continue
         rows.append(
@@ -93,6 +99,11 @@ def plan(
             Message(role=Role.TOOL, content=f"Error: {problem}", tool_call_id=call_id) for call_id, problem in problems
         ]
     return Calls(_begun(tuple(rows)), tuple(messages), tuple(problem for _, problem in problems))
+
+
+def _tellable(name: str) -> str:
+    """The name in the form that providers accept in a history."""
+    return _NO_NAME.sub("_", name)[:_NAME_LENGTH] or "unknown"
 
 
 def reasoned_rows(reasoned: Reasoned, step_no: int) -> tuple[ToolCallRow, ...]:

@@ -1,7 +1,7 @@
 """SGRToolCallingAgent: a structured reasoning first, then the tools; two LLM calls per step."""
 
 from agent_worker.agents.contract import Decision, MadeCall, Mind, Prompt, Reasoned
-from agent_worker.tools.arguments import ArgumentsInvalid, read_arguments
+from agent_worker.tools.arguments import ArgumentsInvalid, clean_text, read_arguments
 from maruntime.domain.message import FunctionCall, Message, Role, ToolCallRef
 from maruntime.domain.tool import ToolDescriptor
 from maruntime.ids import new_call_id
@@ -24,7 +24,7 @@ class SGRToolCallingAgent:
         try:
             arguments = read_arguments(tool, call.arguments)
         except ArgumentsInvalid as exc:
-            return Reasoned(usage=reply.usage, complaint=str(exc))
+            return Reasoned(usage=reply.usage, complaint=clean_text(str(exc)))
         call_id = new_call_id()
         said = FunctionCall(name=REASONING, arguments=call.arguments)
         return Reasoned(
@@ -41,7 +41,9 @@ class SGRToolCallingAgent:
         """Ask for at least one call of a tool that acts."""
         acting = tuple(tool for tool in prompt.tools if tool.name != REASONING)
         reply = await mind.ask(prompt.with_tools(acting), tool_choice="required")
-        return Decision(reply.content, reply.tool_calls, reply.finish_reason, reply.usage, mind.answer)
+        return Decision(
+            reply.content, reply.tool_calls, reply.finish_reason, reply.usage, mind.answer, mind.answer_is_whole
+        )
 
 
 def _reasoning_tool(prompt: Prompt) -> ToolDescriptor | None:

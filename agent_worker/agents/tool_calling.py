@@ -13,4 +13,6 @@ class ToolCallingAgent:
     async def select_action(self, prompt: Prompt, mind: Mind) -> Decision:
         """Ask for at least one tool call."""
         reply = await mind.ask(prompt, tool_choice="required")
-        return Decision(reply.content, reply.tool_calls, reply.finish_reason, reply.usage, mind.answer)
+        return Decision(
+            reply.content, reply.tool_calls, reply.finish_reason, reply.usage, mind.answer, mind.answer_is_whole
+        )

@@ -11,6 +11,7 @@ from maruntime.domain.tool import ToolDescriptor
 
 _QUOTED = 300
 _PROBLEMS = 5
+_DEPTH = 64
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -27,7 +28,8 @@ def read_arguments(tool: ToolDescriptor, raw: str) -> dict[str, Any]:
     """Decode and validate the arguments of a call.
 
     Raises:
-        ArgumentsInvalid: not JSON, not an object, or not what the tool's schema says.
+        ArgumentsInvalid: not JSON, not an object, nested too deeply to be sent on,
+            or not what the tool's schema says.
     """
     try:
         arguments = orjson.loads(raw.encode("utf-8", "replace"))
@@ -35,7 +37,7 @@ def read_arguments(tool: ToolDescriptor, raw: str) -> dict[str, Any]:
         raise ArgumentsInvalid(f"The arguments are not valid JSON ({exc}): {raw[:_QUOTED]}") from exc
     if not isinstance(arguments, dict):
         raise ArgumentsInvalid(f"The arguments must be a JSON object: {raw[:_QUOTED]}")
-    arguments = _cleaned(arguments)
+    arguments = _cleaned(arguments, _DEPTH)
     problems = sorted(_validator(tool).iter_errors(arguments), key=lambda error: error.json_path)
     if problems:
         told = "; ".join(f"{error.json_path}: {error.message[:_QUOTED]}" for error in problems[:_PROBLEMS])
@@ -43,13 +45,15 @@ def read_arguments(tool: ToolDescriptor, raw: str) -> dict[str, Any]:
     return arguments
 
 
-def _cleaned(value: Any) -> Any:
+def _cleaned(value: Any, levels: int) -> Any:
     if isinstance(value, str):
         return clean_text(value)
+    if levels == 0 and isinstance(value, (list, dict)):
+        raise ArgumentsInvalid(f"The arguments are nested more than {_DEPTH} levels deep.")
     if isinstance(value, list):
-        return [_cleaned(item) for item in value]
+        return [_cleaned(item, levels - 1) for item in value]
     if isinstance(value, dict):
-        return {clean_text(key): _cleaned(item) for key, item in value.items()}
+        return {clean_text(key): _cleaned(item, levels - 1) for key, item in value.items()}
     return value
 
 

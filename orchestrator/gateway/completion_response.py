@@ -67,7 +67,7 @@ class CompletionResponses:
             self._dispatcher.run_accepted(turn.run_id)
             try:
                 async with asyncio.timeout(self._whole_wait):
-                    async for part in TurnStream(reader, idle=self._idle).parts():
+                    async for part in TurnStream(reader, idle=self._idle, live=False).parts():
                         match part:
                             case Content():
                                 content.append(part.text)
@@ -95,7 +95,7 @@ class CompletionResponses:
         turn = accepted.turn
         with self._bus.subscribed(turn.run_id, turn.first_seq) as reader:
             self._dispatcher.run_accepted(turn.run_id)
-            text = TurnStream(reader, idle=self._idle)
+            text = TurnStream(reader, idle=self._idle, live=True)
             yield sse.encode(text.place, writer.role_chunk())
             try:
                 async for part in text.parts():

@@ -63,9 +63,14 @@ class TextDiverged(MaruntimeError):
 
 
 class TurnStream:
-    """The parts of one turn; `place` is the SSE id of the last one."""
+    """The parts of one turn; `place` is the SSE id of the last one.
 
-    def __init__(self, reader: Reader, *, idle: float) -> None:
+    Without `live`, text comes with the event that ends the turn only, so that
+    nothing has to be taken back.
+    """
+
+    def __init__(self, reader: Reader, *, idle: float, live: bool) -> None:
+        self._live = live
         self._reader = reader
         self._idle = idle
         self._sent = ""
@@ -109,7 +114,7 @@ class TurnStream:
         if delta.reasoning:
             self._reasoned_steps.add(step)
             parts.append(Reasoning(delta.reasoning))
-        if delta.content and delta.offset == len(self._step_text):
+        if self._live and delta.content and delta.offset == len(self._step_text):
             self._step_text += delta.content
             if len(self._step_text) > len(self._sent) and self._step_text.startswith(self._sent):
                 parts.append(Content(self._step_text[len(self._sent) :]))

@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 import orjson
+import structlog
 
 from maruntime.domain.commit import CallState, Commit, EndKind, Stored, ToolCallRow, Verdict
 from maruntime.domain.event import EventType, RunEvent
@@ -22,10 +23,19 @@ from maruntime.domain.principal import Principal
 from maruntime.domain.run import Failure, RunRef, RunState, Turn
 from maruntime.domain.template import TemplateVersion
 from maruntime.domain.tool import EffectClass
-from maruntime.errors import Fenced, SessionBusy, SessionNotFound, StoreUnavailable, TranscriptTooLarge
+from maruntime.errors import (
+    Fenced,
+    MaruntimeError,
+    SessionBusy,
+    SessionNotFound,
+    StoreUnavailable,
+    TranscriptTooLarge,
+)
 from maruntime.ids import new_run_id, new_session_id, new_turn_id
 from orchestrator.journal import statements as sql
 from orchestrator.persistence.engine import STORE_ERRORS
+
+log = structlog.get_logger()
 
 _WORKER_LOST = Failure("worker_lost", "The worker died while a tool was running; whether it took effect is not known")
 _DEAD = Failure("run_dead", "The run was given up: it was started several times without any progress")
@@ -180,7 +190,7 @@ class Journal:
                     self._transcript_limit,
                 )
                 if row is None:
-                    raise await self._why_not_accepted(connection, session_id)
+                    raise await self._why_not_accepted(connection, caller, session_id)
         except asyncpg.UniqueViolationError as exc:
             raise SessionBusy(session_id=session_id) from exc
         return Turn(turn_id, run_id, session_id, 0, 0, row["deadline"])
@@ -190,6 +200,7 @@ class Journal:
 
         Raises:
             SessionBusy: the run does not wait any more: somebody answered first.
+            SessionNotFound: no such session of this caller, or it was closed just now.
             TranscriptTooLarge: the transcript would be over the limit.
         """
         messages, size = _encode_messages(turn.messages)
@@ -209,10 +220,11 @@ class Journal:
                 self._transcript_limit,
             )
             if row is None:
-                waiting = await connection.fetchval(
-                    "select 1 from runs where session_id = $1 and state = 'WAITING'", session_id
-                )
-                raise TranscriptTooLarge(param="messages") if waiting else SessionBusy(session_id=session_id)
+                refused = await self._why_not_accepted(connection, caller, session_id)
+                waiting = await connection.fetchval(sql.IS_WAITING, session_id)
+                if isinstance(refused, TranscriptTooLarge) and not waiting:
+                    raise SessionBusy(session_id=session_id)
+                raise refused
         return Turn(turn_id, row["id"], session_id, row["epoch"], row["last_seq"] - 1, row["deadline"])
 
     # --- own
@@ -286,7 +298,8 @@ class Journal:
         """Store one commit of the run's owner (T1 to T4).
 
         Returns:
-            STORED with the events in their places (none for a duplicate), or FENCED.
+            STORED with the events in their places (none for a duplicate), or FENCED. What no
+            table can hold is FENCED too: sending it again cannot help, and the run's attempts are counted.
 
         Raises:
             StoreUnavailable: Postgres is away; the same commit may be sent again.
@@ -299,33 +312,37 @@ class Journal:
             for event in commit.events
         ]
         waits = state is RunState.WAITING
-        async with self._store() as connection:
-            row = await connection.fetchrow(
-                sql.COMMIT,
-                commit.run.run_id,
-                commit.run.epoch,
-                commit.commit_no,
-                commit.step_no,
-                commit.counters,
-                messages,
-                size,
-                [_call_to_json(call) for call in commit.calls],
-                events,
-                state.value,
-                self._lease,
-                end.waiting_for.value if end and end.waiting_for else None,
-                self._clarification_wait if waits else None,
-                _failure_json(end.failure) if end and end.failure else None,
-                [artifact.id for artifact in commit.artifacts],
-                [artifact.name for artifact in commit.artifacts],
-                [artifact.media_type for artifact in commit.artifacts],
-                [artifact.content for artifact in commit.artifacts],
-                commit.usage.prompt_tokens,
-                commit.usage.completion_tokens,
-                commit.usage.cached_tokens,
-            )
-            if row is None:
-                return await self._duplicate_or_fenced(connection, commit)
+        try:
+            async with self._store() as connection:
+                row = await connection.fetchrow(
+                    sql.COMMIT,
+                    commit.run.run_id,
+                    commit.run.epoch,
+                    commit.commit_no,
+                    commit.step_no,
+                    commit.counters,
+                    messages,
+                    size,
+                    [_call_to_json(call) for call in commit.calls],
+                    events,
+                    state.value,
+                    self._lease,
+                    end.waiting_for.value if end and end.waiting_for else None,
+                    self._clarification_wait if waits else None,
+                    _failure_json(end.failure) if end and end.failure else None,
+                    [artifact.id for artifact in commit.artifacts],
+                    [artifact.name for artifact in commit.artifacts],
+                    [artifact.media_type for artifact in commit.artifacts],
+                    [artifact.content for artifact in commit.artifacts],
+                    commit.usage.prompt_tokens,
+                    commit.usage.completion_tokens,
+                    commit.usage.cached_tokens,
+                )
+                if row is None:
+                    return await self._duplicate_or_fenced(connection, commit)
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as exc:
+            log.error("commit_unstorable", run_id=commit.run.run_id, commit_no=commit.commit_no, reason=str(exc))
+            return Stored(Verdict.FENCED)
         usage = {name: row[name] for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
         placed = tuple(
             RunEvent(
@@ -361,10 +378,11 @@ class Journal:
         Raises:
             SessionNotFound: no such session of this caller.
         """
+        said = (session_id, caller.tenant_id, caller.principal_id, _failure_json(_CANCELLED))
         async with self._store() as connection:
-            rows = await connection.fetch(
-                sql.CLOSE_SESSION, session_id, caller.tenant_id, caller.principal_id, _failure_json(_CANCELLED)
-            )
+            rows = await connection.fetch(sql.CLOSE_SESSION, *said)
+            # A run that was accepted while the first waited for the session's row is not in its snapshot.
+            rows += await connection.fetch(sql.CLOSE_SESSION, *said)
         if not rows:
             raise SessionNotFound(session_id=session_id)
         return tuple(_moved(row, "cancelled") for row in rows if row["id"] is not None)
@@ -396,8 +414,8 @@ class Journal:
         except STORE_ERRORS as exc:
             raise StoreUnavailable from exc
 
-    async def _why_not_accepted(self, connection: Any, session_id: str) -> Exception:
-        is_open = await connection.fetchval("select 1 from sessions where id = $1 and closed_at is null", session_id)
+    async def _why_not_accepted(self, connection: Any, caller: Principal, session_id: str) -> MaruntimeError:
+        is_open = await connection.fetchval(sql.IS_OPEN, session_id, caller.tenant_id, caller.principal_id)
         return TranscriptTooLarge(param="messages") if is_open else SessionNotFound(session_id=session_id)
 
     async def _duplicate_or_fenced(self, connection: Any, commit: Commit) -> Stored:

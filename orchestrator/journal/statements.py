@@ -81,6 +81,12 @@ select id, epoch, last_seq, deadline from answered
 """
 """The answer to a clarification: a new turn of the waiting run."""
 
+IS_OPEN = """
+select 1 from sessions where id = $1 and tenant_id = $2 and principal_id = $3 and closed_at is null
+"""
+IS_WAITING = "select 1 from runs where session_id = $1 and state = 'WAITING'"
+"""Why a message was not accepted."""
+
 CLAIM = """
 with ready as (
     select id, template_version_id, llm_endpoint from runs
