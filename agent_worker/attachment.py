@@ -17,11 +17,23 @@ from agent_worker.instance import AgentInstance
 from agent_worker.outbox import Outbox
 from maruntime.clock import Clock
 from maruntime.domain.assignment import Assignment
+from maruntime.domain.event import TextDelta
 from maruntime.errors import MaruntimeError
 from maruntime.wire import frames
 from maruntime.wire.fabric import WorkerStream
 
 _WELCOME_WITHIN = 10.0
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.INVALID_ARGUMENT,
+    }
+)
+_REFUSED_PAUSE = 5.0
+_DELTAS_WAITING = 512
+"""Of all frames only deltas can pile up: one commit is in flight, heartbeats come every few seconds."""
 
 log = structlog.get_logger()
 
@@ -58,8 +70,10 @@ class Slot:
         self._outgoing: asyncio.Queue[frames.WorkerFrame] | None = None
         self._outbox: Outbox | None = None
         self._nonce = 0
+        self._lease = timedelta()
         self._permit = timedelta()
         self._refusal: str | None = None
+        self._pause = self._redial
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -81,9 +95,12 @@ class Slot:
                     await self._attached(works)
                 except (grpc.RpcError, StreamEnded, TimeoutError, MaruntimeError) as exc:
                     self._note_refusal(exc)
+                except Exception:
+                    log.exception("slot_failed", instance_id=self._instance_id)  # the other slots go on
+                    self._pause = _REFUSED_PAUSE
                 if self._draining.is_set() and not self.is_running:
                     return
-                await asyncio.sleep(self._redial * random.uniform(0.5, 1.5))  # noqa: S311 - only jitter
+                await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - only jitter
 
     async def _attached(self, works: asyncio.TaskGroup) -> None:
         """One stream, from Hello to its end."""
@@ -98,7 +115,7 @@ class Slot:
                 raise StreamEnded
             self._refusal = None
             self._outgoing = outgoing = asyncio.Queue()
-            self._permit = welcome.permit
+            self._lease, self._permit = welcome.lease, welcome.permit
             self._take_up(held, welcome, asked_at)
             async with asyncio.TaskGroup() as talk:
                 talk.create_task(self._write(stream, outgoing), name="slot_writer")
@@ -170,7 +187,8 @@ class Slot:
         self._outbox = Outbox(
             assignment.run,
             last_commit=assignment.last_commit,
-            lease=assignment.lease,
+            lease=self._lease,
+            lease_left=assignment.lease,
             permit=self._permit,
             clock=self._clock,
         )
@@ -227,12 +245,18 @@ class Slot:
         self._send(frames.Heartbeat(self._nonce, run, lag))
 
     def _send(self, frame: frames.WorkerFrame) -> None:
-        if self._outgoing is not None:
-            self._outgoing.put_nowait(frame)
+        if self._outgoing is None:
+            return
+        if isinstance(frame, TextDelta) and self._outgoing.qsize() >= _DELTAS_WAITING:
+            return  # the stream is stuck; the step's message has the whole text
+        self._outgoing.put_nowait(frame)
 
     def _note_refusal(self, exc: Exception) -> None:
         """One line when the reason changes, not one for every dial."""
-        reason = exc.code().name if isinstance(exc, grpc.aio.AioRpcError) else type(exc).__name__
+        status = exc.code() if isinstance(exc, grpc.aio.AioRpcError) else None
+        # Who is refused will be refused again: only a lost stream is dialled at once.
+        self._pause = _REFUSED_PAUSE if status in _REFUSALS else self._redial
+        reason = status.name if status else type(exc).__name__
         if reason != self._refusal:
             self._refusal = reason
             log.info("slot_detached", instance_id=self._instance_id, reason=reason)

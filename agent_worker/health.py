@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
+import structlog
 
 from agent_worker.attachment import Slot
+
+log = structlog.get_logger()
 
 _EVERY = 1.0
 _STALE = 10.0
@@ -25,8 +28,11 @@ async def keep_fresh(path: Path, slots: Sequence[Slot]) -> None:
             "at": time.time(),
         }
         fresh = path.with_name(path.name + ".new")
-        fresh.write_bytes(orjson.dumps(said))
-        fresh.replace(path)
+        try:
+            fresh.write_bytes(orjson.dumps(said))
+            fresh.replace(path)
+        except OSError as exc:
+            log.warning("health_unwritten", reason=str(exc))  # it goes stale, which says so
         await asyncio.sleep(_EVERY)
 
 

@@ -9,6 +9,7 @@ counted from *before* a frame was sent.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,12 +17,22 @@ from maruntime.clock import Clock
 from maruntime.domain.commit import Commit, Verdict
 from maruntime.domain.event import TextDelta
 from maruntime.domain.run import RunRef
-from maruntime.errors import Fenced
+from maruntime.errors import Fenced, MaruntimeError
 from maruntime.wire import frames
+from maruntime.wire.channel import MAX_MESSAGE_BYTES
+from maruntime.wire.codec import worker_frame_size
 
 _COALESCE = 0.004
+_ASK_AGAIN = 0.5
+_FRAME_LIMIT = MAX_MESSAGE_BYTES - 1024 * 1024
 
 Send = Callable[[frames.WorkerFrame], None]
+
+
+class CommitUnsendable(MaruntimeError):
+    """What the step brought is too large to be stored."""
+
+    code = "result_too_large"
 
 
 @dataclass(slots=True)
@@ -34,12 +45,21 @@ class _InFlight:
 class Outbox:
     """The way out of one run."""
 
-    def __init__(self, run: RunRef, *, last_commit: int, lease: timedelta, permit: timedelta, clock: Clock) -> None:
+    def __init__(
+        self,
+        run: RunRef,
+        *,
+        last_commit: int,
+        lease: timedelta,
+        permit: timedelta,
+        clock: Clock,
+        lease_left: timedelta | None = None,
+    ) -> None:
         self.run = run
         self._clock = clock
         self._lease = lease.total_seconds()
         self._permit = permit.total_seconds()
-        self._lease_deadline = clock.monotonic() + self._lease
+        self._lease_deadline = clock.monotonic() + (lease if lease_left is None else lease_left).total_seconds()
         self._permit_until = clock.monotonic()
         self._acked = last_commit
         self._in_flight: _InFlight | None = None
@@ -79,12 +99,17 @@ class Outbox:
     async def commit(self, commit: Commit) -> None:
         """Have a commit stored; waits, over any number of streams, until it is.
 
+        The lease's deadline is no reason to give up: the store's fence alone
+        decides whether the commit is valid.
+
         Raises:
             Fenced: somebody else owns the run; stop silently.
+            CommitUnsendable: it cannot be encoded, or is too large for a frame.
         """
         assert self._in_flight is None, "one commit in flight per run"
         assert commit.commit_no == self.next_commit_no
         self._refuse_if_lost()
+        _refuse_unsendable(commit)
         self.flush()
         self._in_flight = _InFlight(commit, asyncio.get_running_loop().create_future())
         try:
@@ -124,20 +149,23 @@ class Outbox:
     async def permit(self) -> None:
         """Wait until an external effect may begin.
 
+        It may while the permit is fresh and the lease has not run out. Neither
+        says that the run is lost: a heartbeat brings both back, or the news
+        that somebody else owns the run.
+
         Raises:
-            Fenced: the lease ran out, or somebody else owns the run.
+            Fenced: somebody else owns the run.
         """
-        while self._clock.monotonic() >= self._permit_until:
+        while True:
             self._refuse_if_lost()
+            now = self._clock.monotonic()
+            if now < self._permit_until and now < self._lease_deadline:
+                return
             self._beat_heard.clear()
             self._ask_beat()
-            remaining = self._lease_deadline - self._clock.monotonic()
-            try:
-                async with asyncio.timeout(max(remaining, 0)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ASK_AGAIN):
                     await self._beat_heard.wait()
-            except TimeoutError:
-                self.lose()
-        self._refuse_if_lost()
 
     # --- what the stream says
 
@@ -173,7 +201,7 @@ class Outbox:
         match ack.verdict:
             case Verdict.STORED:
                 assert pending.sent_at is not None
-                self._lease_deadline = pending.sent_at + self._lease
+                self._lease_deadline = max(self._lease_deadline, pending.sent_at + self._lease)
                 self._permit_until = max(self._permit_until, pending.sent_at + self._permit)
                 self._stored(pending)
             case Verdict.FENCED:
@@ -198,7 +226,9 @@ class Outbox:
         if renewed_at is not None:
             self._lease_deadline = max(self._lease_deadline, renewed_at + self._lease)
             self._beats = {nonce: at for nonce, at in self._beats.items() if nonce >= ack.renewed_nonce}
-        self._beat_heard.set()
+        now = self._clock.monotonic()
+        if now < self._permit_until and now < self._lease_deadline:
+            self._beat_heard.set()
 
     def lose(self) -> None:
         """Somebody else owns the run: whatever waits here is fenced."""
@@ -212,8 +242,6 @@ class Outbox:
         self._on_lost()
 
     def _refuse_if_lost(self) -> None:
-        if self._clock.monotonic() >= self._lease_deadline:
-            self.lose()
         if self._fenced:
             raise Fenced(run_id=self.run.run_id)
 
@@ -225,9 +253,21 @@ class Outbox:
     def _transmit(self) -> None:
         pending = self._in_flight
         if pending is not None and self._send is not None and not pending.stored.done():
-            pending.sent_at = self._clock.monotonic()
+            if pending.sent_at is None:
+                # Of a frame that is sent again, the first may be the one that was stored.
+                pending.sent_at = self._clock.monotonic()
             self._send(pending.commit)
 
     def _transmit_again(self, pending: _InFlight) -> None:
         if self._in_flight is pending:
             self._transmit()
+
+
+def _refuse_unsendable(commit: Commit) -> None:
+    """A frame that the stream cannot carry would end it, and be sent again on the next one for ever."""
+    try:
+        size = worker_frame_size(commit)
+    except (ValueError, TypeError) as exc:
+        raise CommitUnsendable("What the step brought cannot be stored") from exc
+    if size > _FRAME_LIMIT:
+        raise CommitUnsendable

@@ -49,18 +49,14 @@ async def opened_slots(settings: WorkerSettings, draining: asyncio.Event) -> Asy
 
 def _channel(settings: WorkerSettings) -> grpc.aio.Channel:
     worker = settings.worker
-    addresses = [address.strip() for address in worker.orchestrators.split(",")]
-    literal = all(address.rsplit(":", 1)[0].replace(".", "").isdigit() for address in addresses)
-    # Several addresses are one target only in this scheme; a name is resolved by DNS to all its addresses.
-    target = "ipv4:" + ",".join(addresses) if literal else "dns:///" + addresses[0]
     if worker.tls_ca is None:
-        return grpc.aio.insecure_channel(target, options=CLIENT_OPTIONS)
+        return grpc.aio.insecure_channel(worker.target, options=CLIENT_OPTIONS)
     credentials = grpc.ssl_channel_credentials(
         root_certificates=Path(worker.tls_ca).read_bytes(),
         private_key=Path(worker.tls_key).read_bytes() if worker.tls_key else None,
         certificate_chain=Path(worker.tls_certificate).read_bytes() if worker.tls_certificate else None,
     )
-    return grpc.aio.secure_channel(target, credentials, options=CLIENT_OPTIONS)
+    return grpc.aio.secure_channel(worker.target, credentials, options=CLIENT_OPTIONS)
 
 
 def _build() -> str:

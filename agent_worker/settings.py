@@ -1,6 +1,8 @@
 """Everything that the worker reads from its environment."""
 
+import re
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
@@ -11,13 +13,17 @@ from agent_worker.llm.endpoints import LLMEndpoint
 
 MAIN_ENDPOINT = "main"
 _DEFAULT_MODEL = "gpt-5-mini"
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
 
 
 class WorkerGroup(BaseModel):
     """Where to dial, and how much to take on."""
 
     orchestrators: str = "127.0.0.1:8001"
-    """Addresses of orchestrators, separated by commas; streams spread over them."""
+    """Where orchestrators listen: one `name:port`, or several `IPv4:port` separated by commas.
+
+    Streams spread over all addresses, also over those that a name stands for.
+    """
     slots: PositiveInt = 32
     health_file: Path | None = None
     redial: timedelta = timedelta(milliseconds=100)
@@ -25,8 +31,48 @@ class WorkerGroup(BaseModel):
     """The authority of the orchestrator's certificate; switches TLS on."""
     tls_certificate: str | None = None
     tls_key: str | None = None
-    stop_within: timedelta = timedelta(seconds=25)
-    """From SIGTERM to the end, whatever still runs."""
+    stop_within: timedelta = timedelta(seconds=20)
+    """From SIGTERM to the end: how long the current step may still take."""
+
+    @property
+    def target(self) -> str:
+        """The address as gRPC wants it."""
+        addresses = self._addresses
+        return "ipv4:" + ",".join(addresses) if all(map(_is_ipv4, addresses)) else "dns:///" + addresses[0]
+
+    @property
+    def _addresses(self) -> list[str]:
+        return self.orchestrators.replace(",", " ").split()
+
+    @model_validator(mode="after")
+    def _can_be_dialled(self) -> Self:
+        addresses = self._addresses
+        if not addresses or not all(_ADDRESS.fullmatch(address) for address in addresses):
+            raise ValueError("orchestrators must be host:port, or several separated by commas")
+        if len(addresses) > 1 and not all(map(_is_ipv4, addresses)):
+            raise ValueError("several orchestrators must be IPv4 addresses; or name one host that resolves to all")
+        if self.tls_ca is None and not all(map(_is_local, addresses)):
+            raise ValueError("orchestrators on other machines are dialled with tls_ca only: the join token is a secret")
+        return self
+
+
+def _host(address: str) -> str:
+    return address.rsplit(":", 1)[0].strip("[]")
+
+
+def _is_ipv4(address: str) -> bool:
+    try:
+        return ip_address(_host(address)).version == 4
+    except ValueError:
+        return False
+
+
+def _is_local(address: str) -> bool:
+    host = _host(address)
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class WorkerSettings(BaseSettings):

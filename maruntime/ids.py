@@ -15,7 +15,7 @@ RunId = NewType("RunId", str)
 TurnId = NewType("TurnId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_SESSION = re.compile(rf"^sess_[{_ALPHABET}]{{26}}\Z")
+_SORTABLE = re.compile(rf"[{_ALPHABET}]{{26}}")
 _CALL_CHARACTERS = 16
 
 
@@ -53,6 +53,11 @@ def new_call_id() -> str:
     return "call_" + "".join(secrets.choice(_ALPHABET) for _ in range(_CALL_CHARACTERS))
 
 
+def is_id(kind: str, text: str) -> bool:
+    """Whether the text has the form of an id of this kind; it may still name nothing."""
+    return text.startswith(kind + "_") and _SORTABLE.fullmatch(text, len(kind) + 1) is not None
+
+
 def is_session_id(text: str) -> bool:
     """Whether the text has the form of a session id; it may still name none."""
-    return _SESSION.match(text) is not None
+    return is_id("sess", text)

@@ -45,8 +45,8 @@ def serve() -> None:
     settings = _settings()
     try:
         uvloop.run(_serve(settings))
-    except (Unavailable, PortTaken) as exc:
-        _fail(str(exc))
+    except* (Unavailable, PortTaken) as failed:
+        _fail(str(_first(failed)))
 
 
 @cli.command()
@@ -56,6 +56,9 @@ def migrate(
 ) -> None:
     """Bring the schema to this build's head and load the shipped tools and templates."""
     settings = _settings()
+
+    if down and revision == "head":
+        _fail("name the revision to go back to; `base` undoes everything")
 
     async def run() -> None:
         if down:
@@ -70,6 +73,12 @@ def migrate(
         asyncio.run(run())
     except Unavailable as exc:
         _fail(str(exc))
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error inside groups of groups."""
+    inner = failed.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 async def _serve(settings: OrchestratorSettings) -> None:
@@ -104,8 +113,13 @@ def _begin_stop(resources: Resources, attachments: Attachments, server: uvicorn.
     resources.lifecycle.is_stopping = True
     resources.dispatcher.stop()
     attachments.stop()
-    resources.bus.stop()
-    server.should_exit = True
+
+    def close() -> None:
+        resources.bus.stop()
+        server.should_exit = True
+
+    notice = resources.settings.http.drain_notice.total_seconds()
+    asyncio.get_running_loop().call_later(notice, close)
 
 
 async def _warn_without_redis(resources: Resources) -> None:

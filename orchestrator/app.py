@@ -7,7 +7,7 @@ from orchestrator import exception_handlers, health
 from orchestrator.admin import instances, keys
 from orchestrator.fabric.attachment import Attachment
 from orchestrator.fabric.attachments import Attachments
-from orchestrator.gateway import agents, chat, models, runs, sessions
+from orchestrator.gateway import agents, chat, models, openapi, runs, sessions
 from orchestrator.middleware import AccessLog, BodyLimit, RequestId
 from orchestrator.resources import Resources
 
@@ -17,15 +17,15 @@ def create_app(resources: Resources) -> FastAPI:
     app = FastAPI(
         title="maruntime",
         summary="A self-hosted multi-agent runtime",
-        docs_url="/docs",
-        redoc_url=None,
+        # What an interface is made of is shown to whoever has a key (`gateway/openapi.py`).
+        openapi_url=None,
     )
     app.state.resources = resources
     exception_handlers.install(app)
     app.add_middleware(BodyLimit, limit=resources.settings.http.max_body_bytes)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestId)
-    for part in (health, chat, models, sessions, agents, runs, instances, keys):
+    for part in (health, chat, models, sessions, agents, runs, openapi, instances, keys):
         app.include_router(part.router)
     return app
 

@@ -90,4 +90,6 @@ async def _store_problem(platform: Resources) -> str | None:
         return "schema_missing"
     except STORE_ERRORS:
         return "store_unavailable"
+    if revision is None:
+        return "schema_missing"
     return "schema_behind" if revision != _HEAD and revision in _KNOWN else None

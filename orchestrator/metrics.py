@@ -20,4 +20,8 @@ COMMIT_SECONDS = Histogram(
 LLM_TOKENS = Counter("maruntime_llm_tokens_total", "Tokens of LLM calls", ["kind"])
 SLOTS = Gauge("maruntime_slots", "Slots attached to this replica", ["state"])
 READERS = Gauge("maruntime_event_readers", "Open readers of runs")
-WORKER_LOOP_LAG_SECONDS = Gauge("maruntime_worker_loop_lag_seconds", "Event loop lag told by a worker", ["worker"])
+WORKER_LOOP_LAG_SECONDS = Histogram(
+    "maruntime_worker_loop_lag_seconds",
+    "Event loop lag that workers told with their heartbeats",
+    buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2),
+)

@@ -8,7 +8,6 @@ line in the log too. Headers and bodies are never logged, nor are queries.
 import asyncio
 import re
 from contextlib import suppress
-from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,6 +17,7 @@ from structlog.contextvars import bound_contextvars
 from maruntime.clock import Clock, SystemClock
 from maruntime.errors import BodyTooLarge
 from maruntime.ids import new_id
+from orchestrator import metrics
 from orchestrator.exception_handlers import error_response, shown_path
 
 log = structlog.get_logger(__name__)
@@ -81,12 +81,16 @@ class AccessLog:
             status = 500
             raise
         finally:
+            seconds = self._clock.monotonic() - started_at
+            route = _route_of(scope)
+            metrics.REQUESTS.labels(scope["method"], route or "none", status).inc()
+            metrics.REQUEST_SECONDS.labels(route or "none").observe(seconds)
             log.info(
                 "request_served",
                 method=scope["method"],
-                path=_path_of(scope),
+                path=route or shown_path(scope),
                 status=status,
-                duration_ms=round((self._clock.monotonic() - started_at) * 1000, 1),
+                duration_ms=round(seconds * 1000, 1),
                 bytes=sent,
             )
 
@@ -109,12 +113,13 @@ class BodyLimit:
         await self._watched(scope, receive, send)
 
     async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
-        read, started = 0, False
+        read, started, has_ended = 0, False, False
 
         async def counting_receive() -> Message:
-            nonlocal read
+            nonlocal read, has_ended
             message = await receive()
             read += len(message.get("body", b""))
+            has_ended = not message.get("more_body", False)
             if read > self._limit and not started:
                 raise self._error()
             return message
@@ -132,10 +137,11 @@ class BodyLimit:
             if read <= self._limit or started:
                 raise
         if read > self._limit and not started:
-            await self._refuse(scope, receive, send)
+            await self._refuse(scope, receive, send, has_ended=has_ended)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._discard(receive)
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, *, has_ended: bool = False) -> None:
+        if not has_ended:
+            await self._discard(receive)
         response = error_response(self._error())
         response.headers["Connection"] = "close"  # what may be left of the body is not read
         await response(scope, receive, send)
@@ -164,8 +170,7 @@ def _request_id(headers: Headers) -> str:
     return given if _REQUEST_ID.fullmatch(given) else new_id("req")
 
 
-def _path_of(scope: Scope) -> str:
-    """The template of the path; for a request that met no route, the path itself made safe for a line of log."""
-    route: Any = scope.get("route")
-    template = getattr(route, "path", None)
-    return template if isinstance(template, str) else shown_path(scope)
+def _route_of(scope: Scope) -> str | None:
+    """The template of the path; None for a request that met no route."""
+    template = getattr(scope.get("route"), "path", None)
+    return template if isinstance(template, str) else None

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from maruntime.clock import Clock, SystemClock
 from maruntime.domain.principal import Scope
+from maruntime.errors import StoreUnavailable
 from orchestrator.catalog.templates import TemplateCatalog
 from orchestrator.catalog.tools import ToolCatalog
 from orchestrator.dispatch.acceptance import Acceptance
@@ -26,13 +27,13 @@ from orchestrator.dispatch.renewer import Renewer
 from orchestrator.dispatch.snapshots import Snapshots
 from orchestrator.dispatch.sweeper import Sweeper
 from orchestrator.journal.journal import Journal
-from orchestrator.persistence.engine import opened_engine, opened_pool
+from orchestrator.persistence.engine import opened_engine, opened_pool, where
 from orchestrator.pool.memory_registry import MemoryRegistry
 from orchestrator.pool.publisher import RegistryPublisher
 from orchestrator.pool.redis_registry import RedisRegistry
 from orchestrator.pool.registry import SlotRegistry
 from orchestrator.pool.slots import Slots
-from orchestrator.security.api_keys import ApiKeys
+from orchestrator.security.api_keys import ApiKeys, GivenKey
 from orchestrator.settings import OrchestratorSettings
 
 _REDIS_TIMEOUT = 2.0
@@ -96,7 +97,7 @@ async def opened(settings: OrchestratorSettings) -> AsyncIterator[Resources]:
     """Open the stores, wire everything, and keep the background tasks running for as long as the block lasts.
 
     Raises:
-        StoreUnavailable: Postgres does not answer.
+        StoreUnavailable: Postgres does not answer, or has no schema.
     """
     clock = SystemClock()
     async with AsyncExitStack() as stack:
@@ -113,12 +114,12 @@ async def opened(settings: OrchestratorSettings) -> AsyncIterator[Resources]:
             transcript_limit=settings.limits.transcript_bytes,
         )
         registry: SlotRegistry = RedisRegistry(redis) if redis else MemoryRegistry(clock)
-        publisher = RegistryPublisher(registry)
+        publisher = RegistryPublisher(registry, clock)
         replica = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
         slots = Slots(replica, clock, publisher.note)
         templates, tools = TemplateCatalog(maker, clock), ToolCatalog(maker, clock)
         bus, hints = EventBus(journal), Hints(pubsub_redis)
-        snapshots = Snapshots(journal, templates, tools, lease=settings.fabric.lease)
+        snapshots = Snapshots(journal, templates, tools)
         dispatcher = Dispatcher(journal, slots, snapshots, bus, hints, poll=settings.dispatch.poll)
         renewer = Renewer(journal, every=settings.fabric.renew_every)
         sweeper = Sweeper(journal, bus, dispatcher, clock, every=settings.dispatch.sweep, lease=settings.fabric.lease)
@@ -130,7 +131,8 @@ async def opened(settings: OrchestratorSettings) -> AsyncIterator[Resources]:
             turn_deadline=settings.dispatch.turn_deadline,
         )
         keys = ApiKeys(maker, clock)
-        await _hash_in_keys(settings, keys)
+        await _refuse_without_schema(pool, settings)
+        await keys.take_from_environment(_given_keys(settings))
 
         background = await stack.enter_async_context(_background())
         background.start(dispatcher.run(), "dispatcher")
@@ -189,14 +191,25 @@ async def _opened_redis(settings: OrchestratorSettings, read_within: float) -> A
         await redis.aclose()
 
 
-async def _hash_in_keys(settings: OrchestratorSettings, keys: ApiKeys) -> None:
-    client = (Scope.CHAT, Scope.APPROVE)
+async def _refuse_without_schema(pool: "asyncpg.Pool[Any]", settings: OrchestratorSettings) -> None:
+    async with pool.acquire() as connection:
+        if await connection.fetchval("select to_regclass('runs')") is None:
+            raise StoreUnavailable(
+                f"The database {where(settings.database_url)} has no schema: run `python -m orchestrator migrate`"
+            )
+
+
+def _given_keys(settings: OrchestratorSettings) -> list[GivenKey]:
+    client = frozenset({Scope.CHAT, Scope.APPROVE})
     given = (
-        ("ADMIN_API_KEY", settings.admin_api_key, (*client, Scope.ADMIN)),
+        ("ADMIN_API_KEY", settings.admin_api_key, client | {Scope.ADMIN}),
         ("INTERNAL_API_KEY", settings.internal_api_key, client),
         ("MARUNTIME_API_KEY", settings.api_key, client),
-        ("MARUNTIME_JOIN_TOKEN", settings.join_token, (Scope.WORKER,)),
+        ("MARUNTIME_JOIN_TOKEN", settings.join_token, frozenset({Scope.WORKER})),
     )
-    for name, key, scopes in given:
-        if key is not None:
-            await keys.hash_in(name, key.get_secret_value(), scopes)
+    return [
+        GivenKey(name, key, scopes)
+        for name, keys, scopes in given
+        if keys is not None
+        for key in keys.get_secret_value().replace(",", " ").split()
+    ]

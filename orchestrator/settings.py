@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from ipaddress import ip_address
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, PostgresDsn, RedisDsn, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +18,8 @@ class HttpSettings(BaseModel):
     """How often an idle stream gets a comment."""
     whole_wait: timedelta = timedelta(seconds=540)
     """How long a request without `stream` waits for its run."""
+    drain_notice: timedelta = timedelta()
+    """How long a stopping replica goes on serving after it says that it is not ready."""
     shutdown_grace: timedelta = timedelta(seconds=10)
 
 
@@ -35,8 +37,6 @@ class FabricSettings(BaseModel):
     permit: timedelta = timedelta(milliseconds=800)
     reattach_grace: timedelta = timedelta(seconds=1)
     renew_every: timedelta = timedelta(milliseconds=500)
-    step_cap: timedelta = timedelta(seconds=20)
-    drain_grace: timedelta = timedelta(seconds=25)
     send_queue: PositiveInt = 256
 
     @model_validator(mode="after")
@@ -46,14 +46,21 @@ class FabricSettings(BaseModel):
             raise ValueError("permit must be shorter than reattach_grace")
         if not 3 * self.heartbeat <= self.lease:
             raise ValueError("three heartbeats must fit into a lease")
-        if not self.step_cap < self.drain_grace:
-            raise ValueError("step_cap must be shorter than drain_grace")
-        if not ip_or_local(self.host) and self.tls_certificate is None:
-            raise ValueError("workers may dial in from other machines only with fabric.tls_certificate and tls_key")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if self.tls_client_ca is not None and not self.is_encrypted:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if not is_loopback(self.host) and not self.is_encrypted:
+            raise ValueError("workers may dial in from other machines only with tls_certificate and tls_key")
         return self
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether workers dial in over TLS."""
+        return self.tls_certificate is not None and self.tls_key is not None
 
-def ip_or_local(host: str) -> bool:
+
+def is_loopback(host: str) -> bool:
     """Whether the address stays on this machine."""
     if host == "localhost":
         return True
@@ -93,7 +100,9 @@ class LimitSettings(BaseModel):
 class OrchestratorSettings(BaseSettings):
     """The orchestrator's environment; `MARUNTIME_` before each name, `__` between group and name."""
 
-    model_config = SettingsConfigDict(env_prefix="MARUNTIME_", env_nested_delimiter="__", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MARUNTIME_", env_nested_delimiter="__", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     database_url: PostgresDsn = Field(validation_alias="DATABASE_URL")
     redis_url: RedisDsn | None = Field(default=None, validation_alias="REDIS_URL")
@@ -101,7 +110,7 @@ class OrchestratorSettings(BaseSettings):
     internal_api_key: SecretStr | None = Field(default=None, validation_alias="INTERNAL_API_KEY", min_length=16)
     api_key: SecretStr | None = Field(default=None, min_length=16)
     join_token: SecretStr | None = Field(default=None, min_length=16)
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     default_template: str = "assistant"
     http: HttpSettings = HttpSettings()
     fabric: FabricSettings = FabricSettings()

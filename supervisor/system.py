@@ -17,7 +17,7 @@ from supervisor.settings import Settings
 from supervisor.stack import Job, Stage
 from supervisor.stores import Stores
 
-_DRAIN_WITHIN = 20.0
+_DRAIN_WITHIN = 25.0
 
 
 class System:

@@ -80,7 +80,8 @@ class AgentLoop:
             await self._act(self._assignment.open_calls)
             while not self._has_ended:
                 if self._draining.is_set():
-                    await self._commit(end=End(EndKind.RELEASED))
+                    event = NewEvent(EventType.RUN_REQUEUED, {"reason": "worker_drained"})
+                    await self._commit(events=(event,), end=End(EndKind.RELEASED))
                     return
                 await self._step()
         except Fenced:
@@ -140,7 +141,9 @@ class AgentLoop:
             case Complaint():
                 await self._reject(planned.text, reasoned, usage)
             case Answer():
-                await self._complete(planned.text, planned.finish_reason, reasoned=reasoned, usage=usage)
+                await self._complete(
+                    planned.text, planned.finish_reason, status=planned.status, reasoned=reasoned, usage=usage
+                )
             case Calls():
                 self._note_validity(planned)
                 if planned.rows and planned.rows[0].tool_name in TERMINAL:
@@ -251,7 +254,7 @@ class AgentLoop:
                     EventType.RUN_WAITING,
                     {"waiting_for": WaitingFor.CLARIFICATION.value, "text": text, "finish_reason": "stop"},
                 ),
-                calls=(done(row, text), *calls),
+                calls=(done(row, ""), *calls),
                 messages=(*messages, *closing),
                 reasoned=reasoned,
                 usage=usage,
@@ -261,7 +264,7 @@ class AgentLoop:
             row.arguments["answer"],
             "stop",
             status=row.arguments["status"],
-            calls=(done(row, row.arguments["answer"]), *calls),
+            calls=(done(row, ""), *calls),
             messages=(*messages, *closing),
             reasoned=reasoned,
             usage=usage,
@@ -293,7 +296,7 @@ class AgentLoop:
         )
 
     async def _fail(self, exc: MaruntimeError) -> None:
-        failure = Failure(exc.code, exc.message, exc.retryable)
+        failure = Failure(exc.code, clean_text(exc.message), exc.retryable)
         event = NewEvent(EventType.RUN_FAILED, {"code": failure.code, "message": failure.message})
         await self._commit(events=(event,), end=End(EndKind.FAILED, failure=failure))
 

@@ -33,8 +33,7 @@ class RunMind:
     ) -> None:
         self._llm = llm
         self._policy = policy
-        own = {"temperature": policy.temperature, "max_completion_tokens": policy.max_completion_tokens}
-        self._parameters = {name: value for name, value in own.items() if value is not None} | dict(client_parameters)
+        self._parameters = _merged(policy, client_parameters)
         self._headers = headers
         self._outbox = outbox
         self._forget()
@@ -94,3 +93,13 @@ class RunMind:
         self._reader = StringFieldReader(_ANSWER_FIELD)
         self._answer: list[str] = []
         self._is_answer = False
+
+
+def _merged(policy: LLMPolicy, client: Mapping[str, Any]) -> dict[str, Any]:
+    """The client's parameters before the template's; of two limits of tokens the smaller one holds."""
+    own = {"temperature": policy.temperature} if policy.temperature is not None else {}
+    merged = {**own, **client}
+    if policy.max_completion_tokens is not None:
+        name = "max_tokens" if "max_tokens" in client else "max_completion_tokens"
+        merged[name] = min(client.get(name, policy.max_completion_tokens), policy.max_completion_tokens)
+    return merged

@@ -14,6 +14,7 @@ from maruntime.ids import new_call_id
 
 TERMINAL = frozenset({FINAL_ANSWER, CLARIFICATION})
 _CUT = "length"
+_SAYS_FAILED = re.compile(r'"status"\s*:\s*"failed"')
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
 _NAME_LENGTH = 64
 
@@ -24,6 +25,8 @@ class Answer:
 
     text: str
     finish_reason: str
+    status: str = "completed"
+    """`failed` when the model itself says that the task could not be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def plan(
         except ArgumentsInvalid as exc:
             if call is decision.calls[0] and decision.answer_is_whole:
                 # The client has the whole answer already: what is wrong around it is no reason to unsay it.
-                return Answer(decision.answer, "stop")
+                return Answer(decision.answer, "stop", "failed" if _SAYS_FAILED.search(call.arguments) else "completed")
             # Providers refuse a history with such arguments or names: the problem quotes them instead.
             refs.append(ToolCallRef(id=call_id, function=FunctionCall(name=_tellable(name), arguments="{}")))
             problems.append((call_id, clean_text(str(exc))))

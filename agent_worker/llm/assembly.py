@@ -23,6 +23,8 @@ from agent_worker.llm.contract import (
 )
 from agent_worker.llm.errors import LLMMalformed
 
+_MOST_TOKENS = 10**9
+
 
 @dataclass(slots=True)
 class _OpenCall:
@@ -168,7 +170,12 @@ def _string(value: object) -> str:
 def _usage(usage: Mapping[str, Any]) -> Usage:
     details = usage.get("prompt_tokens_details") or {}
     return Usage(
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
-        cached_tokens=int(details.get("cached_tokens") or 0),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")),
     )
+
+
+def _count(value: Any) -> int:
+    """A number of tokens; what no call can have taken is a provider's mistake and not ours to store."""
+    return min(max(int(value or 0), 0), _MOST_TOKENS)

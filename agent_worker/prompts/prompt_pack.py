@@ -12,7 +12,7 @@ from string import Template
 from maruntime.domain.tool import ToolDescriptor
 from maruntime.errors import MaruntimeError
 
-_PACKS = Path(__file__).parent / "packs"
+_PACKS = Path(__file__).resolve().parent / "packs"
 
 
 class PromptPackUnknown(MaruntimeError):

@@ -15,7 +15,7 @@ from maruntime.domain.tool import ToolDescriptor
 class Assignment:
     """A claimed run with its transcript, template and tools.
 
-    `context` holds what the run carries beside its messages: `counters`,
+    `lease` is what is left of it. `context` holds what the run carries beside its messages: `counters`,
     and `llm_parameters` as the client gave them.
     """
 
@@ -24,7 +24,6 @@ class Assignment:
     tenant_id: str
     principal_id: str
     lease: timedelta
-    time_left: timedelta
     last_commit: int
     step_no: int
     template: TemplateVersion

@@ -18,9 +18,11 @@ class InstanceState(StrEnum):
 
 
 INSTANCE_TRANSITIONS: dict[InstanceState, frozenset[InstanceState]] = {
-    InstanceState.PINNING: frozenset({InstanceState.IDLE}),
-    InstanceState.IDLE: frozenset({InstanceState.PINNING, InstanceState.CLAIMED}),
-    InstanceState.CLAIMED: frozenset({InstanceState.RUNNING, InstanceState.IDLE, InstanceState.RESETTING}),
+    InstanceState.IDLE: frozenset({InstanceState.CLAIMED}),
+    InstanceState.CLAIMED: frozenset(
+        {InstanceState.PINNING, InstanceState.RUNNING, InstanceState.IDLE, InstanceState.RESETTING}
+    ),
+    InstanceState.PINNING: frozenset({InstanceState.CLAIMED}),
     InstanceState.RUNNING: frozenset({InstanceState.RESETTING}),
     InstanceState.RESETTING: frozenset({InstanceState.IDLE}),
     InstanceState.DRAINING: frozenset({InstanceState.GONE}),

@@ -110,6 +110,8 @@ class Run:
     failure: Failure | None
     usage: Usage
     counters: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    """The client's own words about its request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,15 @@ def worker_frame_to_wire(frame: frames.WorkerFrame) -> pb.WorkerFrame:
             )
 
 
+def worker_frame_size(frame: frames.WorkerFrame) -> int:
+    """How many bytes the frame takes on the wire.
+
+    Raises:
+        ValueError, TypeError: it cannot be encoded.
+    """
+    return worker_frame_to_wire(frame).ByteSize()
+
+
 def worker_frame_from_wire(wire: pb.WorkerFrame) -> frames.WorkerFrame:
     """Decode what a worker says.
 
@@ -194,7 +203,7 @@ def _hello_from_wire(hello: pb.Hello) -> frames.Hello:
     held = None
     if hello.HasField("held"):
         held = frames.Held(_ref_from(hello.held.run), hello.held.last_acked_commit, hello.held.step_no)
-    if not hello.instance_id.startswith(hello.worker_id + "/"):
+    if not hello.worker_id or not hello.instance_id.startswith(hello.worker_id + "/"):
         raise MalformedFrame("instance_id is not worker_id/slot")
     return frames.Hello(
         worker_id=hello.worker_id,
@@ -252,10 +261,10 @@ def _commit_from_wire(wire: pb.Commit) -> Commit:
         run=_ref_from(wire.run),
         commit_no=wire.commit_no,
         step_no=wire.step_no,
-        counters=orjson.loads(wire.counters_json or b"{}"),
+        counters=_object_from(wire.counters_json or b"{}"),
         messages=tuple(_message_from_wire(message) for message in wire.messages),
         calls=tuple(_call_from_wire(call) for call in wire.calls),
-        events=tuple(NewEvent(EventType(event.type), orjson.loads(event.payload_json)) for event in wire.events),
+        events=tuple(NewEvent(EventType(event.type), _object_from(event.payload_json)) for event in wire.events),
         artifacts=tuple(
             Artifact(item.artifact_id, item.name, item.media_type, item.content) for item in wire.artifacts
         ),
@@ -268,7 +277,6 @@ def _assignment_to_wire(start: Assignment) -> pb.StartRun:
     return pb.StartRun(
         run=_ref(start.run),
         lease_ms=_ms(start.lease),
-        time_left_ms=_ms(start.time_left),
         last_commit=start.last_commit,
         step_no=start.step_no,
         template=_template_to_wire(start.template),
@@ -290,14 +298,13 @@ def _assignment_from_wire(wire: pb.StartRun) -> Assignment:
         tenant_id=wire.tenant_id,
         principal_id=wire.principal_id,
         lease=timedelta(milliseconds=wire.lease_ms),
-        time_left=timedelta(milliseconds=wire.time_left_ms),
         last_commit=wire.last_commit,
         step_no=wire.step_no,
         template=_template_from_wire(wire.template),
         tools=tuple(_tool_from_wire(tool) for tool in wire.tools),
         transcript=tuple(_message_from_wire(message) for message in wire.transcript),
         open_calls=tuple(_call_from_wire(call) for call in wire.open_calls),
-        context=orjson.loads(wire.context_json or b"{}"),
+        context=_object_from(wire.context_json or b"{}"),
         trace=dict(wire.trace),
     )
 
@@ -313,7 +320,9 @@ def _message_to_wire(message: Message) -> pb.Message:
 
 
 def _message_from_wire(wire: pb.Message) -> Message:
-    calls: list[dict[str, Any]] = orjson.loads(wire.tool_calls_json) if wire.tool_calls_json else []
+    calls: list[Any] = orjson.loads(wire.tool_calls_json) if wire.tool_calls_json else []
+    if not isinstance(calls, list):
+        raise MalformedFrame("tool_calls_json is not a list")
     return Message(
         role=Role(wire.role),
         content=orjson.loads(wire.content_json),
@@ -349,7 +358,7 @@ def _call_from_wire(wire: pb.ToolCallRow) -> ToolCallRow:
         tool_version_id=wire.tool_version_id,
         effect_class=EffectClass(wire.effect_class),
         state=state,
-        arguments=orjson.loads(wire.arguments_json),
+        arguments=_object_from(wire.arguments_json),
         result=wire.result.decode() if state is CallState.DONE else None,
         error_code=wire.error_code or None,
         artifact_id=wire.artifact_id or None,
@@ -390,10 +399,17 @@ def _tool_from_wire(wire: pb.ToolDescriptor) -> ToolDescriptor:
         description=wire.description,
         kind=ToolKind(wire.kind),
         locator=wire.locator,
-        parameters=orjson.loads(wire.schema_json),
+        parameters=_object_from(wire.schema_json),
         effect_class=EffectClass(wire.effect_class),
         timeout=timedelta(milliseconds=wire.timeout_ms),
     )
+
+
+def _object_from(data: bytes) -> dict[str, Any]:
+    value = orjson.loads(data)
+    if not isinstance(value, dict):
+        raise MalformedFrame("A JSON object was expected")
+    return value
 
 
 def _ref(run: RunRef | None) -> pb.RunRef | None:

@@ -17,7 +17,7 @@ async def list_instances(caller: AdminCaller, platform: Platform) -> dict[str, A
     try:
         await platform.publisher.flush(platform.slots)
         records = await platform.registry.all()
-        scope = "all_replicas"
+        scope = "all_replicas" if platform.redis else "this_replica"
     except Unavailable:
         records = sorted((platform.slots.record(slot) for slot in platform.slots), key=lambda r: r.instance_id)
         scope = "this_replica"

@@ -27,8 +27,10 @@ class Request:
     """What a client wants done, whatever its wire."""
 
     messages: tuple[Message, ...]
-    llm_parameters: dict[str, Any]
     trace: dict[str, str]
+    llm_parameters: dict[str, Any] | None = None
+    """None leaves those of the run's earlier turns."""
+    metadata: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +117,9 @@ class Acceptance:
         return session
 
     def _new_turn(self, request: Request) -> NewTurn:
-        return NewTurn(request.messages, self._turn_deadline, request.llm_parameters, request.trace)
+        context = {"trace": request.trace, "llm_parameters": request.llm_parameters, "metadata": request.metadata}
+        return NewTurn(
+            request.messages,
+            self._turn_deadline,
+            {name: value for name, value in context.items() if value is not None},
+        )

@@ -49,10 +49,16 @@ class Dispatcher:
         """Look for work now: a run was queued or a slot became free."""
         self._work.set()
 
-    def run_accepted(self, run_id: str) -> None:
+    def run_accepted(self, run_id: str, llm_endpoint: str) -> None:
         """A run was queued by this replica: take it here, or let the others know of it."""
-        if self._slots.offer() is None:
+        offer = self._slots.offer()
+        if offer is None or llm_endpoint not in offer.any_version:
             self._hints.publish(run_id)
+        self.wake()
+
+    def run_requeued(self, run_id: str) -> None:
+        """A run went back to the queue because its worker goes away: whoever is free first takes it."""
+        self._hints.publish(run_id)
         self.wake()
 
     def stop(self) -> None:
@@ -86,8 +92,8 @@ class Dispatcher:
             return False
         RUNS_CLAIMED.inc()
         slot = self._slots.get(claim.instance_id)
-        if slot is None or slot.state is not InstanceState.IDLE:
-            # Its stream ended while we claimed; the run goes back, keeping its place.
+        if slot is None or slot.state is not InstanceState.IDLE or slot.attachment != claim.attachment:
+            # Its stream ended while we claimed, or gave way to another; the run goes back, keeping its place.
             starts.create_task(self._give_back(claim), name="give_back")
             return True
         pinned_to = slot.template_version_id
@@ -100,15 +106,17 @@ class Dispatcher:
         try:
             assignment = await self._snapshots.of(claim.run)
             if pinned_to != assignment.template.id:
-                slot.link.pin(assignment.template)
-                slot.template_name, slot.template_version_id = assignment.template.name, assignment.template.id
-                slot.runs_served = 0
+                self._slots.pin(slot, assignment.template)
             slot.link.start(assignment)
             log.info("run_started", epoch=claim.run.epoch, template=assignment.template.name, **context)
             return
         except Fenced:
             log.info("start_fenced", **context)
-        except (LinkLost, StoreUnavailable) as exc:
+        except LinkLost as exc:
+            log.warning("start_failed", reason=exc.code, **context)
+            if slot.state is InstanceState.CLAIMED:
+                self._slots.move(slot, InstanceState.DRAINING)  # offered again, it would use up the run's attempts
+        except StoreUnavailable as exc:
             log.warning("start_failed", reason=exc.code, **context)
         except MaruntimeError as exc:
             log.error("start_failed", reason=exc.code, **context)
@@ -120,8 +128,10 @@ class Dispatcher:
 
     async def _give_back(self, claim: Claim) -> None:
         try:
-            self._bus.publish(await self._journal.release(claim.run, claim.attachment))
+            self._bus.publish(await self._journal.release(claim.run, claim.attachment, untaken=True))
         except StoreUnavailable:
             log.warning("release_failed", run_id=claim.run.run_id)  # its lease runs out
+        except Exception:
+            log.exception("release_failed", run_id=claim.run.run_id)
         else:
             self.wake()

@@ -93,6 +93,7 @@ class EventBus:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._readers: dict[str, set[Reader]] = defaultdict(set)
+        self._is_stopping = False
 
     def publish(self, words: Iterable[RunEvent | TextDelta]) -> None:
         """Tell the runs' readers."""
@@ -105,6 +106,8 @@ class EventBus:
         """Read a run from a place on, for as long as the block lasts."""
         reader = Reader(run_id, after_seq, self._journal)
         self._readers[run_id].add(reader)
+        if self._is_stopping:
+            reader.stop()
         try:
             yield reader
         finally:
@@ -113,7 +116,8 @@ class EventBus:
                 del self._readers[run_id]
 
     def stop(self) -> None:
-        """End all readers: the replica is going away."""
+        """End all readers, and those that still come: the replica is going away."""
+        self._is_stopping = True
         for readers in self._readers.values():
             for reader in readers:
                 reader.stop()

@@ -39,6 +39,8 @@ class Hints:
                 await self._redis.publish(_CHANNEL, run_id)
             except (RedisError, OSError):
                 log.debug("hint_dropped", run_id=run_id)
+            except Exception:
+                log.exception("hint_dropped", run_id=run_id)
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """Call `heard` for every hint of another replica, for as long as the process lives."""
@@ -52,4 +54,7 @@ class Hints:
                         if await pubsub.get_message(timeout=10.0):
                             heard()
             except (RedisError, OSError):
+                await asyncio.sleep(_RETRY)
+            except Exception:
+                log.exception("hints_unheard")
                 await asyncio.sleep(_RETRY)

@@ -6,13 +6,14 @@ behind a live connection loses its lease.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
 from maruntime.domain.run import RunRef
-from maruntime.errors import StoreUnavailable
+from maruntime.errors import LinkLost, StoreUnavailable
 from orchestrator.journal.journal import Journal
 
 log = structlog.get_logger()
@@ -63,4 +64,5 @@ class Renewer:
             log.exception("renewal_failed", runs=len(batch))
             return
         for renewal in batch:
-            renewal.told(renewal.run in renewed)
+            with suppress(LinkLost):  # its stream ended meanwhile: there is nobody to tell
+                renewal.told(renewal.run in renewed)

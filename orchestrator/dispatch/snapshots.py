@@ -1,7 +1,5 @@
 """Put together what an instance needs to work on a claimed run."""
 
-from datetime import timedelta
-
 from maruntime.domain.assignment import Assignment
 from maruntime.domain.run import RunRef
 from orchestrator.catalog.templates import TemplateCatalog
@@ -12,11 +10,10 @@ from orchestrator.journal.journal import Journal
 class Snapshots:
     """Builds assignments from the store."""
 
-    def __init__(self, journal: Journal, templates: TemplateCatalog, tools: ToolCatalog, *, lease: timedelta) -> None:
+    def __init__(self, journal: Journal, templates: TemplateCatalog, tools: ToolCatalog) -> None:
         self._journal = journal
         self._templates = templates
         self._tools = tools
-        self._lease = lease
 
     async def of(self, run: RunRef) -> Assignment:
         """The run with its transcript, template and tools.
@@ -33,8 +30,7 @@ class Snapshots:
             session_id=stored.session_id,
             tenant_id=stored.tenant_id,
             principal_id=stored.principal_id,
-            lease=self._lease,
-            time_left=stored.time_left,
+            lease=stored.lease_left,
             last_commit=stored.last_commit,
             step_no=stored.step_no,
             template=template,

@@ -1,7 +1,8 @@
 """Take back what lost its lease and expire what waited too long, once a second.
 
 After the store was away every lease looks old, because nobody could renew: the
-sweeper then waits one lease before it takes anything over.
+sweeper then waits one lease before it takes anything over. So it does after its
+own start: workers that lost every orchestrator come back with what they hold.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Sweeper:
         self._every = every.total_seconds()
         self._lease = lease.total_seconds()
         self._store_was_away = False
-        self._leases_trusted_from = float("-inf")
+        self._leases_trusted_from = clock.monotonic() + self._lease
 
     async def run(self) -> None:
         """Sweep for as long as the process lives."""

@@ -8,6 +8,7 @@ grace is `Attachments`.
 
 import asyncio
 import uuid
+from contextlib import suppress
 
 import structlog
 
@@ -83,6 +84,11 @@ class Attachment:
         """Say that the run is no longer the slot's."""
         self._send(frames.Cancel(run, reason))
 
+    @property
+    def owned_run(self) -> RunRef | None:
+        """The run that may have to be released when this stream has ended."""
+        return self.slot.run or (self._hello.held.run if self._hello.held else None)
+
     # --- the stream
 
     async def welcome(self, template_name: str | None) -> None:
@@ -146,7 +152,7 @@ class Attachment:
             case frames.Accepted():
                 await self._on_accepted(frame)
             case frames.Ready():
-                self._on_ready(frame)
+                await self._on_ready(frame)
             case frames.Draining():
                 if self.slot.state is InstanceState.IDLE:
                     self._slots.move(self.slot, InstanceState.DRAINING)
@@ -164,12 +170,16 @@ class Attachment:
         log.warning("run_refused", run_id=frame.run.run_id, code=frame.refused_code)
         self._slots.move(self.slot, InstanceState.RESETTING)
         try:
-            self._bus.publish(await self._journal.release(frame.run, self.id))
+            self._bus.publish(await self._journal.release(frame.run, self.id, untaken=True))
         except StoreUnavailable:
             return  # its lease runs out
         self._dispatcher.wake()
 
     async def _on_commit(self, commit: Commit) -> None:
+        if commit.run != self.slot.run:
+            # Whoever holds a join token speaks for its own slots only.
+            self._send(frames.Ack(commit.run, commit.commit_no, Verdict.FENCED))
+            return
         try:
             with metrics.COMMIT_SECONDS.time():
                 stored = await self._journal.commit(commit)
@@ -178,13 +188,14 @@ class Attachment:
             self._send(frames.Ack(commit.run, commit.commit_no, Verdict.RETRY, retry=self._settings.renew_every))
             return
         metrics.COMMITS.labels(verdict=stored.verdict.value).inc()
+        if stored.events:  # told once: a duplicate has none
+            metrics.LLM_TOKENS.labels(kind="prompt").inc(commit.usage.prompt_tokens)
+            metrics.LLM_TOKENS.labels(kind="completion").inc(commit.usage.completion_tokens)
         if commit.end is not None and stored.verdict is Verdict.STORED:
             self._on_end(commit)
         # Readers first: whoever sees the acknowledged end of a run finds its slot let go of.
         self._bus.publish(stored.events)
         self._send(frames.Ack(commit.run, commit.commit_no, stored.verdict, stored.last_seq))
-        metrics.LLM_TOKENS.labels(kind="prompt").inc(commit.usage.prompt_tokens)
-        metrics.LLM_TOKENS.labels(kind="completion").inc(commit.usage.completion_tokens)
 
     def _on_end(self, commit: Commit) -> None:
         assert commit.end is not None
@@ -202,11 +213,12 @@ class Attachment:
             instance_id=self.slot.instance_id,
         )
         if commit.end.kind is EndKind.RELEASED:
-            self._dispatcher.run_accepted(commit.run.run_id)
+            self._dispatcher.run_requeued(commit.run.run_id)
 
     def _on_heartbeat(self, beat: frames.Heartbeat) -> None:
-        metrics.WORKER_LOOP_LAG_SECONDS.labels(worker=self._hello.worker_id).set(beat.loop_lag.total_seconds())
-        is_ours = beat.run is not None and self.slot.run == beat.run
+        metrics.WORKER_LOOP_LAG_SECONDS.observe(beat.loop_lag.total_seconds())
+        is_held = self.slot.state in (InstanceState.CLAIMED, InstanceState.RUNNING)
+        is_ours = beat.run is not None and self.slot.run == beat.run and is_held
         self._send(frames.HeartbeatAck(beat.nonce, is_ours, self._renewed_nonce))
         if beat.run is not None and is_ours:
             run, nonce = beat.run, beat.nonce
@@ -223,12 +235,16 @@ class Attachment:
             self._slots.move(self.slot, InstanceState.RESETTING)
             self.cancel(run, "lost")
 
-    def _on_ready(self, frame: frames.Ready) -> None:
+    async def _on_ready(self, frame: frames.Ready) -> None:
         if frame.template_version_id != (self.slot.template_version_id or ""):
             raise ContractBroken("Ready for another template version")
         if self.slot.state is InstanceState.RUNNING:
-            # It let go of the run without a commit, as a fenced instance does.
+            # It let go of the run without a commit: it was fenced, or it crashed and still owns the run.
+            assert self.slot.run is not None
+            run = self.slot.run
             self._slots.move(self.slot, InstanceState.RESETTING)
+            with suppress(StoreUnavailable):  # its lease runs out
+                self._bus.publish(await self._journal.release(run, self.id))
         if self.slot.state is InstanceState.RESETTING:
             self._slots.move(self.slot, InstanceState.DRAINING if self.slot.draining else InstanceState.IDLE)
             self._dispatcher.wake()

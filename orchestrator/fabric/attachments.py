@@ -56,13 +56,19 @@ class Attachments:
         """Serve one stream until it ends."""
         try:
             await self._keys.authenticate(stream.token, Scope.WORKER)
-            attachment = await self._greet(stream)
+            hello = await self._hello(stream)
         except MaruntimeError as exc:
             log.warning("attach_refused", reason=exc.code)
             await stream.abort(status_of(exc), exc.message)
             return
+        attachment = self._make(hello)
         try:
+            await attachment.welcome(await self._template_name(hello.template_version_id))
+            log.info("worker_attached", instance_id=hello.instance_id, attachment=attachment.id, build=hello.build)
             await self._converse(attachment, stream)
+        except MaruntimeError as exc:
+            log.warning("attach_refused", reason=exc.code)
+            await stream.abort(status_of(exc), exc.message)
         finally:
             self._on_end(attachment)
 
@@ -77,7 +83,7 @@ class Attachments:
         """The replica is going away: it releases nothing, its workers attach elsewhere."""
         self._stopping = True
 
-    async def _greet(self, stream: ServerStream) -> Attachment:
+    async def _hello(self, stream: ServerStream) -> frames.Hello:
         try:
             async with asyncio.timeout(_HELLO_WITHIN):
                 hello = await anext(stream.frames(), None)
@@ -87,10 +93,7 @@ class Attachments:
             raise MalformedFrame("The first frame must be Hello")
         if hello.protocol != frames.PROTOCOL:
             raise ProtocolUnsupported(f"This orchestrator speaks protocol {frames.PROTOCOL}, not {hello.protocol}")
-        attachment = self._make(hello)
-        await attachment.welcome(await self._template_name(hello.template_version_id))
-        log.info("worker_attached", instance_id=hello.instance_id, attachment=attachment.id, build=hello.build)
-        return attachment
+        return hello
 
     async def _template_name(self, version_id: str | None) -> str | None:
         if version_id is None:
@@ -114,7 +117,7 @@ class Attachments:
 
     def _on_end(self, attachment: Attachment) -> None:
         attachment.close()
-        run = attachment.slot.run
+        run = attachment.owned_run
         self._slots.remove(attachment.slot)
         log.info("worker_detached", instance_id=attachment.slot.instance_id, attachment=attachment.id)
         if run is not None and not self._stopping:

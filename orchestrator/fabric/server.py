@@ -30,14 +30,14 @@ async def listening(settings: FabricSettings, serve: Callable[[ServerStream], Aw
     register(server, serve)
     address = f"{settings.host}:{settings.port}"
     try:
-        if settings.tls_certificate and settings.tls_key:
+        if settings.is_encrypted:
             port = server.add_secure_port(address, _credentials(settings))
         else:
             port = server.add_insecure_port(address)
     except RuntimeError as exc:
         raise PortTaken(f"The fabric cannot listen on {address}") from exc
     await server.start()
-    log.info("fabric_listening", address=f"{settings.host}:{port}", tls=settings.tls_certificate is not None)
+    log.info("fabric_listening", address=f"{settings.host}:{port}", tls=settings.is_encrypted)
     try:
         yield port
     finally:

@@ -67,7 +67,7 @@ async def provide_clarification(agent_id: str, request: Request, caller: ChatCal
     """
     _check(agent_id)
     messages, stream = parse_clarification(decode_json(await request.body()))
-    accepted = await platform.acceptance.clarify(caller, agent_id, WorkRequest(messages, {}, trace_of(request)))
+    accepted = await platform.acceptance.clarify(caller, agent_id, WorkRequest(messages, trace_of(request)))
     return await responses_of(platform).respond(accepted, stream=stream, include_usage=False, all_events=False)
 
 

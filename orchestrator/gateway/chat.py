@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from maruntime.domain.message import Message, Role
 from maruntime.domain.principal import Principal
-from maruntime.errors import Invalid, ModelNotFound, SessionNotFound
+from maruntime.errors import Invalid, ModelNotFound, SessionNotFound, Unavailable
 from maruntime.ids import is_session_id
 from orchestrator.dependencies import ChatCaller, Platform
 from orchestrator.dispatch.acceptance import Accepted
@@ -46,6 +46,8 @@ async def create_chat_completion(request: Request, caller: ChatCaller, platform:
     continues that session; the answer's `model` is the session id. With
     `X-Stream-Events: full` the work of tools is told in `x_maruntime` objects.
     """
+    if platform.lifecycle.is_stopping:
+        raise Unavailable("This replica is going away")
     asked = parse_chat_request(decode_json(await request.body()))
     accepted = await _accept(platform, caller, asked, trace_of(request))
     return await responses_of(platform).respond(
@@ -59,7 +61,11 @@ async def create_chat_completion(request: Request, caller: ChatCaller, platform:
 def trace_of(request: Request) -> dict[str, str]:
     """The trace headers that travel with the run; oversized ones are dropped, as their standard asks."""
     found = {name: request.headers.get(name, "") for name in _TRACE_HEADERS}
-    return {name: value for name, value in found.items() if 0 < len(value) <= _TRACE_LIMIT and value.isprintable()}
+    return {
+        name: value
+        for name, value in found.items()
+        if 0 < len(value) <= _TRACE_LIMIT and value.isascii() and value.isprintable()
+    }
 
 
 def responses_of(platform: Resources) -> CompletionResponses:
@@ -72,12 +78,12 @@ def responses_of(platform: Resources) -> CompletionResponses:
 async def _accept(platform: Resources, caller: Principal, asked: ChatRequest, trace: dict[str, str]) -> Accepted:
     continued, param = _continued(asked)
     if continued is not None:
-        work = WorkRequest(_newest(asked.messages), asked.llm_parameters, trace)
+        work = WorkRequest(_newest(asked.messages), trace, _parameters(asked), asked.metadata)
         try:
             return await platform.acceptance.continue_session(caller, continued, work)
         except SessionNotFound as exc:
             raise SessionNotFound(exc.message, param=param) from exc
-    work = WorkRequest(asked.messages, asked.llm_parameters, trace)
+    work = WorkRequest(asked.messages, trace, _parameters(asked), asked.metadata)
     name, version = None, None
     if isinstance(asked.model, TemplateName):
         name, version = asked.model.name, asked.model.version
@@ -85,6 +91,10 @@ async def _accept(platform: Resources, caller: Principal, asked: ChatRequest, tr
         return await platform.acceptance.open_session(caller, name, version, work)
     except ModelNotFound as exc:
         raise ModelNotFound(exc.message, param="model") from exc
+
+
+def _parameters(asked: ChatRequest) -> dict[str, Any]:
+    return {**asked.llm_parameters, **({"user": asked.user} if asked.user else {})}
 
 
 def _continued(asked: ChatRequest) -> tuple[str | None, str]:

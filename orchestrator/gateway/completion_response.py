@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from fastapi import Response
 from fastapi.responses import StreamingResponse
+from starlette.background import BackgroundTask
 
 from maruntime.clock import Clock
 from maruntime.domain.event import RunEvent
@@ -57,14 +58,21 @@ class CompletionResponses:
                 media_type=sse.CONTENT_TYPE,
                 headers={**sse.HEADERS, **headers},
             )
-        return Response(await self._whole(accepted, writer), media_type="application/json", headers=headers)
+        try:
+            body = await self._whole(accepted, writer)
+        except MaruntimeError as exc:
+            exc.details.setdefault("run_id", turn.run_id)
+            exc.details.setdefault("session_id", turn.session_id)
+            raise
+        written = BackgroundTask(self._note_delivered, turn.id)
+        return Response(body, media_type="application/json", headers=headers, background=written)
 
     async def _whole(self, accepted: Accepted, writer: CompletionWriter) -> bytes:
         content: list[str] = []
         reasoning: list[str] = []
         turn = accepted.turn
         with self._bus.subscribed(turn.run_id, turn.first_seq) as reader:
-            self._dispatcher.run_accepted(turn.run_id)
+            self._dispatcher.run_accepted(turn.run_id, accepted.template.body.llm.endpoint)
             try:
                 async with asyncio.timeout(self._whole_wait):
                     async for part in TurnStream(reader, idle=self._idle, live=False).parts():
@@ -74,15 +82,13 @@ class CompletionResponses:
                             case Reasoning():
                                 reasoning.append(part.text)
                             case Finished():
-                                body = writer.whole(
+                                return writer.whole(
                                     "".join(content),
                                     "".join(reasoning) or None,
                                     part.finish_reason,
                                     part.usage,
                                     _about(accepted, part),
                                 )
-                                await self._note_delivered(turn.id)
-                                return body
                             case Happened() | Silence():
                                 pass
             except TimeoutError as exc:
@@ -94,7 +100,7 @@ class CompletionResponses:
     ) -> AsyncIterator[bytes]:
         turn = accepted.turn
         with self._bus.subscribed(turn.run_id, turn.first_seq) as reader:
-            self._dispatcher.run_accepted(turn.run_id)
+            self._dispatcher.run_accepted(turn.run_id, accepted.template.body.llm.endpoint)
             text = TurnStream(reader, idle=self._idle, live=True)
             yield sse.encode(text.place, writer.role_chunk())
             try:
@@ -136,6 +142,8 @@ def _about(accepted: Accepted, part: Finished) -> dict[str, Any]:
         "template": f"{accepted.template.name}@{accepted.template.version}",
         "state": part.state,
     }
+    if part.status:
+        about["status"] = part.status
     if part.waiting_for:
         about["waiting_for"] = part.waiting_for
     return about

@@ -19,6 +19,10 @@ from maruntime.errors import Invalid, UnknownParameter, UnsupportedParameter
 from orchestrator.gateway.model_reference import ModelReference, parse_model
 
 MAX_MESSAGES = 2048
+MAX_PARTS = 256
+MAX_CALLS = 128
+MAX_BIASES = 1024
+_MAX_STOP = 1024
 
 _NAME_LENGTH = 64
 _USER_LENGTH = 512
@@ -231,14 +235,16 @@ def _require(given: Mapping[str, Any], path: str, *names: str) -> None:
 
 def _stop(value: Any, path: str) -> str | list[str] | None:
     if isinstance(value, str):
-        return _text(1)(value, path)
+        return _text(1, _MAX_STOP)(value, path)
     if not isinstance(value, list) or len(value) > 4:
         _wrong(path, "must be a string or a list of at most 4 strings")
-    return [_text(1)(item, f"{path}[{index}]") for index, item in enumerate(value)] or None
+    return [_text(1, _MAX_STOP)(item, f"{path}[{index}]") for index, item in enumerate(value)] or None
 
 
 def _logit_bias(value: Any, path: str) -> dict[str, float]:
     bias = _object(value, path)
+    if len(bias) > MAX_BIASES:
+        _wrong(path, f"must have at most {MAX_BIASES} tokens")
     for token, weight in bias.items():
         if not (token.isascii() and token.isdecimal()):
             _wrong(path, "must have token ids as keys")
@@ -317,6 +323,8 @@ def _content(value: Any, path: str) -> str | list[dict[str, Any]]:
         _wrong(path, "must be a string or a list of content parts")
     if not value:
         _wrong(path, "must not be empty")
+    if len(value) > MAX_PARTS:
+        _wrong(path, f"must have at most {MAX_PARTS} parts")
     return [_part(part, f"{path}[{index}]") for index, part in enumerate(value)]
 
 
@@ -337,7 +345,10 @@ def _is_blank(content: str | list[dict[str, Any]]) -> bool:
 
 
 def _tool_calls(value: Any, path: str) -> tuple[ToolCallRef, ...] | None:
-    calls = tuple(_tool_call(item, f"{path}[{index}]") for index, item in enumerate(_list(value, path)))
+    items = _list(value, path)
+    if len(items) > MAX_CALLS:
+        _wrong(path, f"must have at most {MAX_CALLS} calls")
+    calls = tuple(_tool_call(item, f"{path}[{index}]") for index, item in enumerate(items))
     return calls or None
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from maruntime.domain.session import Session
 from maruntime.errors import Invalid, NotFound, SessionNotFound
-from maruntime.ids import is_session_id
+from maruntime.ids import is_id, is_session_id
 from orchestrator.dependencies import ChatCaller, Platform
 from orchestrator.persistence.transaction import transaction
 from orchestrator.sessions.repository import SessionRepository
@@ -37,6 +37,8 @@ async def list_sessions(
     caller: ChatCaller, platform: Platform, limit: Limit = 20, after: str | None = None
 ) -> dict[str, Any]:
     """List the caller's sessions, newest first; `after` is the `last_id` of the page before."""
+    if after is not None and not is_session_id(after):
+        raise Invalid("after must be the last_id of the page before", param="after")
     async with transaction(platform.maker) as tx:
         sessions = await SessionRepository(tx, caller).page(limit=limit + 1, after=after)
     return _page([session_body(session) for session in sessions], limit)
@@ -87,6 +89,8 @@ async def list_artifacts(session_id: str, caller: ChatCaller, platform: Platform
 async def get_artifact(session_id: str, artifact_id: str, caller: ChatCaller, platform: Platform) -> Response:
     """Fetch one artifact's content."""
     _check(session_id)
+    if not is_id("art", artifact_id):
+        raise NotFound("There is no such artifact")
     async with transaction(platform.maker) as tx:
         found = await SessionRepository(tx, caller).artifact(session_id, artifact_id)
     if found is None:

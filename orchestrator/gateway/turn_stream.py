@@ -50,6 +50,7 @@ class Finished:
     finish_reason: str
     usage: Usage
     state: str
+    status: str | None
     waiting_for: str | None
 
 
@@ -77,6 +78,7 @@ class TurnStream:
         self._step: tuple[int, int] | None = None
         self._step_text = ""
         self._reasoned_steps: set[tuple[int, int]] = set()
+        self._told_steps: set[tuple[int, int]] = set()
         self._epoch = 0
 
     @property
@@ -111,7 +113,7 @@ class TurnStream:
             self._step, self._step_text = step, ""  # another step, or the model was asked again
         self._epoch = delta.epoch
         parts: list[Part] = []
-        if delta.reasoning:
+        if delta.reasoning and step not in self._told_steps:
             self._reasoned_steps.add(step)
             parts.append(Reasoning(delta.reasoning))
         if self._live and delta.content and delta.offset == len(self._step_text):
@@ -127,7 +129,9 @@ class TurnStream:
         match event.type:
             case EventType.STEP_REASONED:
                 parts: list[Part] = [Happened(event)]
-                if said.get("text") and (event.epoch, said["step"]) not in self._reasoned_steps:
+                step = (event.epoch, said["step"])
+                self._told_steps.add(step)  # a slow reader finds the event before the deltas in its queue
+                if said.get("text") and step not in self._reasoned_steps:
                     parts.append(Reasoning(said["text"]))
                 return parts
             case EventType.RUN_COMPLETED | EventType.RUN_WAITING:
@@ -154,6 +158,7 @@ class TurnStream:
             finish_reason=event.payload.get("finish_reason", "stop"),
             usage=usage_of(event.payload),
             state="WAITING" if event.type is EventType.RUN_WAITING else "COMPLETED",
+            status=event.payload.get("status"),
             waiting_for=event.payload.get("waiting_for"),
         )
 

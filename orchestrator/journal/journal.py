@@ -60,17 +60,11 @@ _EVENT_OF_STATE: dict[RunState, EventType] = {
 
 @dataclass(frozen=True, slots=True)
 class NewTurn:
-    """What a caller sends: the messages, and what the run carries for it."""
+    """What a caller sends: the messages, and what the run carries beside them."""
 
     messages: tuple[Message, ...]
     deadline: timedelta
-    llm_parameters: dict[str, Any]
-    trace: dict[str, str]
-
-    @property
-    def context(self) -> dict[str, Any]:
-        """What is stored beside the messages."""
-        return {"llm_parameters": self.llm_parameters, "trace": self.trace}
+    context: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +101,7 @@ class Snapshot:
     step_no: int
     counters: dict[str, Any]
     context: dict[str, Any]
-    time_left: timedelta
+    lease_left: timedelta
     transcript: tuple[Message, ...]
     open_calls: tuple[ToolCallRow, ...]
 
@@ -262,7 +256,7 @@ class Journal:
             step_no=row["step_no"],
             counters=row["counters"],
             context=row["context"],
-            time_left=row["time_left"],
+            lease_left=row["lease_left"],
             transcript=tuple(Message.model_validate(message) for message in row["transcript"]),
             open_calls=tuple(_call_from_json(call) for call in row["open_calls"]),
         )
@@ -284,13 +278,13 @@ class Journal:
         async with self._store() as connection:
             return await connection.fetchval(sql.REATTACH, run.run_id, run.epoch, owner, attachment, self._lease)
 
-    async def release(self, run: RunRef, attachment: str) -> tuple[RunEvent, ...]:
-        """Let go of a run whose stream ended and did not come back."""
+    async def release(self, run: RunRef, attachment: str, *, untaken: bool = False) -> tuple[RunEvent, ...]:
+        """Let go of a run whose stream ended and did not come back, or which the slot never took (`untaken`)."""
         async with self._store() as connection:
             rows = await connection.fetch(
-                sql.RELEASE, run.run_id, run.epoch, attachment, self._max_attempts, _failure_json(_DEAD)
+                sql.RELEASE, run.run_id, run.epoch, attachment, self._max_attempts, _failure_json(_DEAD), int(untaken)
             )
-        return tuple(_moved(row, "link_lost") for row in rows)
+        return tuple(_moved(row, "untaken" if untaken else "link_lost") for row in rows)
 
     # --- commit
 

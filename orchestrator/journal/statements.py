@@ -64,7 +64,8 @@ select id, deadline from accepted
 ACCEPT_ANSWER = f"""
 with answered as (
     update runs set state = 'QUEUED', waiting_for = null, waiting_until = null, turn_id = $4, attempts = 0,
-                    last_seq = last_seq + 1, deadline = now() + $5, transcript_bytes = transcript_bytes + $7,
+                    last_seq = last_seq + 1, deadline = now() + $5, started_at = null,
+                    transcript_bytes = transcript_bytes + $7,
                     context = context || $8::jsonb
     where session_id = $1 and tenant_id = $2 and principal_id = $3
       and state = 'WAITING' and waiting_for = 'clarification' and transcript_bytes + $7 <= $10
@@ -90,7 +91,8 @@ IS_WAITING = "select 1 from runs where session_id = $1 and state = 'WAITING'"
 CLAIM = """
 with ready as (
     select id, template_version_id, llm_endpoint from runs
-    where state = 'QUEUED' and llm_endpoint = any($3::text[]) and deadline > clock_timestamp()
+    where state = 'QUEUED' and llm_endpoint = any($3::text[])
+      and (started_at is not null or deadline > clock_timestamp())
     order by depth desc, priority desc, accepted_at, id
     limit 1
     for update skip locked
@@ -100,7 +102,7 @@ with ready as (
 )
 update runs r
 set state = 'RUNNING', epoch = r.epoch + 1, attempts = r.attempts + 1, owner = slot->>0, last_owner = slot->>0,
-    attachment = slot->>1, lease_until = clock_timestamp() + $4
+    attachment = slot->>1, lease_until = clock_timestamp() + $4, started_at = coalesce(r.started_at, clock_timestamp())
 from matched
 where r.id = matched.id
 returning r.id, r.epoch, r.owner, r.attachment, r.session_id
@@ -112,7 +114,7 @@ $1 maps `endpoint|version`, $2 maps an endpoint to `[instance, attachment]`.
 
 SNAPSHOT = """
 select r.session_id, r.tenant_id, r.principal_id, r.template_version_id, r.commit_no, r.step_no, r.counters, r.context,
-       greatest(r.deadline - clock_timestamp(), interval '0') as time_left,
+       greatest(r.lease_until - clock_timestamp(), interval '0') as lease_left,
        (select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                 'role', m.role, 'tool_calls', m.tool_calls, 'tool_call_id', m.tool_call_id, 'name', m.name))
                 || jsonb_build_object('content', m.content) order by m.id), '[]')
@@ -201,21 +203,25 @@ returning commit_no
 RELEASE = """
 with released as (
     update runs r set
-        state = case when r.attempts >= $4 then 'DEAD' else 'QUEUED' end,
+        state = case when r.attempts - $6 >= $4 then 'DEAD' else 'QUEUED' end, attempts = r.attempts - $6,
         epoch = r.epoch + 1, owner = null, attachment = null, lease_until = null, last_seq = r.last_seq + 1,
-        ended_at = case when r.attempts >= $4 then now() end,
-        failure = case when r.attempts >= $4 then $5::jsonb end
+        ended_at = case when r.attempts - $6 >= $4 then now() end,
+        failure = case when r.attempts - $6 >= $4 then $5::jsonb end
     where r.id = $1 and r.epoch = $2 and r.attachment = $3 and r.state = 'RUNNING'
       and not exists (select 1 from tool_executions t where t.run_id = r.id and t.state = 'started')
     returning r.id, r.epoch, r.last_seq, r.state, r.failure
 ), noted as (
     insert into run_events (run_id, seq, epoch, type, payload)
     select id, last_seq, epoch, case state when 'DEAD' then 'RunDead' else 'RunRequeued' end,
-           coalesce(failure, jsonb_build_object('reason', 'link_lost')) from released
+           coalesce(failure, jsonb_build_object('reason', case $6 when 1 then 'untaken' else 'link_lost' end))
+    from released
 )
 select id, epoch, last_seq, state, failure from released
 """
-"""The stream ended and nobody came back. A run with a started call waits for its lease."""
+"""The stream ended and nobody came back, or the run was never taken ($6 = 1: it does not count as an attempt).
+
+A run with a started call waits for its lease.
+"""
 
 SWEEP_LEASES = """
 with lost as (
@@ -244,7 +250,7 @@ select id, epoch, last_seq, state, failure from swept
 SWEEP_DEADLINES = """
 with late as (
     select id from runs
-    where (state = 'QUEUED' and deadline < clock_timestamp())
+    where (state = 'QUEUED' and started_at is null and deadline < clock_timestamp())
        or (state = 'WAITING' and waiting_until < clock_timestamp())
     limit 100
     for update skip locked

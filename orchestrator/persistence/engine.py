@@ -1,7 +1,7 @@
 """The two ways to Postgres: an ORM engine for catalog, admin and lists; a bare pool for the journal.
 
 The journal's statements are hand-written and run many times per run; over the
-bare driver they cost a sixteenth of an ORM unit of work (docs/figures.md).
+bare driver they cost a fraction of an ORM unit of work.
 """
 
 from collections.abc import AsyncIterator
@@ -20,11 +20,13 @@ from orchestrator.settings import DatabaseSettings
 STORE_ERRORS = (
     OSError,
     TimeoutError,
-    asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 """What the driver raises when Postgres is away, as opposed to a statement that is wrong."""
 

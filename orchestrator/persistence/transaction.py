@@ -24,6 +24,6 @@ async def transaction(maker: async_sessionmaker[AsyncSession]) -> AsyncIterator[
     except (OperationalError, PoolTimeout, *STORE_ERRORS) as exc:
         raise StoreUnavailable from exc
     except DBAPIError as exc:
-        if exc.connection_invalidated:
+        if exc.connection_invalidated or isinstance(exc.orig.__cause__ if exc.orig else None, STORE_ERRORS):
             raise StoreUnavailable from exc
         raise

@@ -1,4 +1,4 @@
-"""The registry in Redis: one hash per instance that expires, an index, and a generation mark.
+"""The registry in Redis: one JSON value per instance that expires, an index, and a generation mark.
 
 Keys: `maruntime:registry:gen`, `maruntime:registry:instances` (a sorted set by
 expiry in seconds), `maruntime:registry:instance:<id>`.

@@ -66,7 +66,8 @@ class Slots:
     def remove(self, slot: Slot) -> None:
         """Forget a slot whose stream ended, unless a newer stream took its place."""
         if self._slots.get(slot.instance_id) is slot:
-            slot.state = InstanceState.LOST
+            is_drained = slot.state is InstanceState.DRAINING
+            slot.state = InstanceState.GONE if is_drained else InstanceState.LOST
             del self._slots[slot.instance_id]
             self._on_change(slot.instance_id)
 
@@ -90,12 +91,17 @@ class Slots:
         self.move(slot, InstanceState.CLAIMED)
 
     def pin(self, slot: Slot, template: TemplateVersion) -> None:
-        """Let an idle slot serve a template version from now on."""
+        """Let a claimed slot serve a template version from now on.
+
+        Raises:
+            LinkLost: the slot's stream has ended.
+        """
         self.move(slot, InstanceState.PINNING)
+        slot.link.pin(template)
         slot.template_name = template.name
         slot.template_version_id = template.id
         slot.runs_served = 0
-        self.move(slot, InstanceState.IDLE)
+        self.move(slot, InstanceState.CLAIMED)
 
     def offer(self) -> SlotOffer | None:
         """The best free slot for every case; None when no slot is free."""

@@ -1,5 +1,6 @@
 """API keys in Postgres, by their hashes."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -32,7 +33,7 @@ class ApiKeyRepository:
         await self._tx.execute(
             statement.on_conflict_do_update(
                 index_elements=[ApiKeyRow.key_hash],
-                set_={"scopes": statement.excluded.scopes, "revoked_at": None},
+                set_={"scopes": statement.excluded.scopes, "name": statement.excluded.name, "revoked_at": None},
                 where=ApiKeyRow.origin == "environment",
             )
         )
@@ -52,14 +53,13 @@ class ApiKeyRepository:
         if (await self._tx.scalars(query)).one_or_none() is None:
             raise KeyNotFound(key_id=key_id)
 
-    async def revoke_environment(self, name: str, except_hash: bytes, at: datetime) -> None:
-        """Let former values of a key from the environment be valid no longer."""
+    async def revoke_environment(self, valid: Collection[bytes], at: datetime) -> None:
+        """Let keys from the environment that it names no longer be valid no longer."""
         await self._tx.execute(
             update(ApiKeyRow)
             .where(
                 ApiKeyRow.origin == "environment",
-                ApiKeyRow.name == name,
-                ApiKeyRow.key_hash != except_hash,
+                ApiKeyRow.key_hash.not_in(valid),
                 ApiKeyRow.revoked_at.is_(None),
             )
             .values(revoked_at=at)

@@ -166,6 +166,7 @@ def _run(row: RunRow, turn: TurnRow) -> Run:
         failure=Failure(row.failure["code"], row.failure["message"]) if row.failure else None,
         usage=Usage(turn.prompt_tokens, turn.completion_tokens, turn.cached_tokens),
         counters=row.counters,
+        metadata=row.context.get("metadata", {}),
     )
 
 

@@ -244,7 +244,7 @@ class Pin(_message.Message):
     def __init__(self, template_version_id: _Optional[str] = ..., template: _Optional[_Union[TemplateSnapshot, _Mapping]] = ...) -> None: ...
 
 class StartRun(_message.Message):
-    __slots__ = ("run", "lease_ms", "time_left_ms", "last_commit", "step_no", "template", "transcript", "context_json", "open_calls", "principal_id", "tenant_id", "trace", "tools", "session_id")
+    __slots__ = ("run", "lease_ms", "last_commit", "step_no", "template", "transcript", "context_json", "open_calls", "principal_id", "tenant_id", "trace", "tools", "session_id")
     class TraceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -254,7 +254,6 @@ class StartRun(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     RUN_FIELD_NUMBER: _ClassVar[int]
     LEASE_MS_FIELD_NUMBER: _ClassVar[int]
-    TIME_LEFT_MS_FIELD_NUMBER: _ClassVar[int]
     LAST_COMMIT_FIELD_NUMBER: _ClassVar[int]
     STEP_NO_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
@@ -268,7 +267,6 @@ class StartRun(_message.Message):
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     run: RunRef
     lease_ms: int
-    time_left_ms: int
     last_commit: int
     step_no: int
     template: TemplateSnapshot
@@ -280,7 +278,7 @@ class StartRun(_message.Message):
     trace: _containers.ScalarMap[str, str]
     tools: _containers.RepeatedCompositeFieldContainer[ToolDescriptor]
     session_id: str
-    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., lease_ms: _Optional[int] = ..., time_left_ms: _Optional[int] = ..., last_commit: _Optional[int] = ..., step_no: _Optional[int] = ..., template: _Optional[_Union[TemplateSnapshot, _Mapping]] = ..., transcript: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., context_json: _Optional[bytes] = ..., open_calls: _Optional[_Iterable[_Union[ToolCallRow, _Mapping]]] = ..., principal_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., trace: _Optional[_Mapping[str, str]] = ..., tools: _Optional[_Iterable[_Union[ToolDescriptor, _Mapping]]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., lease_ms: _Optional[int] = ..., last_commit: _Optional[int] = ..., step_no: _Optional[int] = ..., template: _Optional[_Union[TemplateSnapshot, _Mapping]] = ..., transcript: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., context_json: _Optional[bytes] = ..., open_calls: _Optional[_Iterable[_Union[ToolCallRow, _Mapping]]] = ..., principal_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., trace: _Optional[_Mapping[str, str]] = ..., tools: _Optional[_Iterable[_Union[ToolDescriptor, _Mapping]]] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("run", "commit_no", "verdict", "last_seq", "retry_ms")

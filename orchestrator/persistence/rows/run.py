@@ -36,7 +36,7 @@ class RunRow(Row):
         ),
         Index("lease", "lease_until", postgresql_where=text("state = 'RUNNING'")),
         Index("waits", "waiting_until", postgresql_where=text("state = 'WAITING'")),
-        Index("queued_until", "deadline", postgresql_where=text("state = 'QUEUED'")),
+        Index("queued_until", "deadline", postgresql_where=text("state = 'QUEUED' and started_at is null")),
         Index(None, "session_id", "accepted_at"),
     )
 
@@ -54,7 +54,9 @@ class RunRow(Row):
     depth: Mapped[int] = mapped_column(server_default="0")
     accepted_at: Mapped[datetime] = mapped_column(server_default=func.now())
     deadline: Mapped[datetime]
-    """Of the current turn: a queued run is never started past it."""
+    """Of the current turn: it is never started past it."""
+    started_at: Mapped[datetime | None]
+    """When the current turn was first put on a slot; what goes back to the queue after that is not late."""
     ended_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
     epoch: Mapped[int] = mapped_column(BigInteger, server_default="0")

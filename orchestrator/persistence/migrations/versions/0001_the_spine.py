@@ -103,6 +103,7 @@ def upgrade() -> None:
         sa.Column("depth", sa.Integer(), server_default="0", nullable=False),
         sa.Column("accepted_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("epoch", sa.BigInteger(), server_default="0", nullable=False),
@@ -138,7 +139,13 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("state in ('QUEUED','RUNNING','WAITING')"),
     )
-    op.create_index("queued_until", "runs", ["deadline"], unique=False, postgresql_where=sa.text("state = 'QUEUED'"))
+    op.create_index(
+        "queued_until",
+        "runs",
+        ["deadline"],
+        unique=False,
+        postgresql_where=sa.text("state = 'QUEUED' and started_at is null"),
+    )
     op.create_index(
         "ready",
         "runs",
@@ -259,7 +266,9 @@ def downgrade() -> None:
     op.drop_table("session_messages")
     op.drop_index("waits", table_name="runs", postgresql_where=sa.text("state = 'WAITING'"))
     op.drop_index("ready", table_name="runs", postgresql_where=sa.text("state = 'QUEUED'"))
-    op.drop_index("queued_until", table_name="runs", postgresql_where=sa.text("state = 'QUEUED'"))
+    op.drop_index(
+        "queued_until", table_name="runs", postgresql_where=sa.text("state = 'QUEUED' and started_at is null")
+    )
     op.drop_index("one_active", table_name="runs", postgresql_where=sa.text("state in ('QUEUED','RUNNING','WAITING')"))
     op.drop_index("lease", table_name="runs", postgresql_where=sa.text("state = 'RUNNING'"))
     op.drop_index(op.f("ix_runs_session_id_accepted_at"), table_name="runs")
