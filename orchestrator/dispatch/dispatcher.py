@@ -94,7 +94,7 @@ class Dispatcher:
         slot = self._slots.get(claim.instance_id)
         if slot is None or slot.state is not InstanceState.IDLE or slot.attachment != claim.attachment:
             # Its stream ended while we claimed, or gave way to another; the run goes back, keeping its place.
-            starts.create_task(self._give_back(claim), name="give_back")
+            starts.create_task(self._give_back(claim, untaken=True), name="give_back")
             return True
         pinned_to = slot.template_version_id
         self._slots.claim(slot, claim.run)
@@ -103,6 +103,7 @@ class Dispatcher:
 
     async def _start(self, claim: Claim, slot: Slot, pinned_to: str | None) -> None:
         context = {"run_id": claim.run.run_id, "session_id": claim.session_id, "instance_id": slot.instance_id}
+        untaken = True
         try:
             assignment = await self._snapshots.of(claim.run)
             if pinned_to != assignment.template.id:
@@ -114,21 +115,23 @@ class Dispatcher:
             log.info("start_fenced", **context)
         except LinkLost as exc:
             log.warning("start_failed", reason=exc.code, **context)
-            if slot.state is InstanceState.CLAIMED:
+            if slot.state in (InstanceState.CLAIMED, InstanceState.PINNING):
                 self._slots.move(slot, InstanceState.DRAINING)  # offered again, it would use up the run's attempts
         except StoreUnavailable as exc:
             log.warning("start_failed", reason=exc.code, **context)
         except MaruntimeError as exc:
+            untaken = False  # the run's own fault: without counting it would be tried without end
             log.error("start_failed", reason=exc.code, **context)
         except Exception:
+            untaken = False
             log.exception("start_failed", **context)
         if slot.state is InstanceState.CLAIMED:
             self._slots.move(slot, InstanceState.IDLE)
-        await self._give_back(claim)
+        await self._give_back(claim, untaken=untaken)
 
-    async def _give_back(self, claim: Claim) -> None:
+    async def _give_back(self, claim: Claim, *, untaken: bool) -> None:
         try:
-            self._bus.publish(await self._journal.release(claim.run, claim.attachment, untaken=True))
+            self._bus.publish(await self._journal.release(claim.run, claim.attachment, untaken=untaken))
         except StoreUnavailable:
             log.warning("release_failed", run_id=claim.run.run_id)  # its lease runs out
         except Exception:

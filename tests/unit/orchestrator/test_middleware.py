@@ -1,5 +1,6 @@
 """What surrounds every request: id, log line, limit."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,10 +8,12 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from prometheus_client import REGISTRY
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from maruntime.testing.clock import FakeClock
+from orchestrator import middleware
 from orchestrator.exception_handlers import install
 from orchestrator.middleware import AccessLog, BodyLimit, RequestId
 
@@ -169,6 +172,65 @@ async def test_a_client_that_left_before_the_answer_is_logged_as_such() -> None:
     assert [line["status"] for line in lines] == [499]
 
 
+# --- metrics
+
+
+def counted(**labels: str) -> float:
+    return REGISTRY.get_sample_value("maruntime_http_requests_total", labels) or 0.0
+
+
+def seconds_of(route: str) -> tuple[float, float]:
+    count, total = (
+        REGISTRY.get_sample_value(f"maruntime_http_request_seconds_{what}", {"route": route})
+        for what in ("count", "sum")
+    )
+    return count or 0.0, total or 0.0
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "status"),
+    [
+        ("GET", "/things/a", "/things/{name}", "200"),
+        ("POST", "/things/a", "/things/{name}", "405"),
+        ("GET", "/nope/a", "none", "404"),
+        ("GET", "/broken", "/broken", "500"),
+        ("POST", "/size", "/size", "413"),
+    ],
+)
+async def test_a_request_is_counted_under_the_template_of_its_path(
+    client: httpx2.AsyncClient, method: str, path: str, route: str, status: str
+) -> None:
+    """A label for each path would be a series for each session."""
+    labels = {"method": method, "route": route, "status": status}
+    before, (timed, _) = counted(**labels), seconds_of(route)
+
+    content = in_pieces(LIMIT + 1) if status == "413" else None
+    for _ in range(2):
+        assert str((await client.request(method, path, content=content)).status_code) == status
+        content = in_pieces(LIMIT + 1) if status == "413" else None
+
+    assert counted(**labels) == before + 2
+    assert seconds_of(route)[0] == timed + 2
+
+
+async def test_the_time_of_a_request_is_observed(client: httpx2.AsyncClient) -> None:
+    _, before = seconds_of("/things/{name}")
+
+    await client.get("/things/1")
+
+    assert seconds_of("/things/{name}")[1] == pytest.approx(before + 0.25)
+
+
+async def test_a_client_that_left_is_counted_as_such() -> None:
+    async def gives_up(scope: Any, receive: Any, send: Any) -> None: ...
+
+    before = counted(method="GET", route="none", status="499")
+
+    await AccessLog(gives_up)({"type": "http", "method": "GET", "path": "/"}, nothing, nothing)
+
+    assert counted(method="GET", route="none", status="499") == before + 1
+
+
 # --- body limit
 
 
@@ -193,23 +255,103 @@ async def test_a_body_over_the_limit_is_refused_however_it_is_sent(client: httpx
         assert "X-Request-Id" in response.headers
 
 
+class Body:
+    """A request whose body comes as the test says; what follows it never comes."""
+
+    def __init__(self, *pieces: bytes, length: str | None = None, ends: bool = True) -> None:
+        self.said: list[str] = []
+        self.status: int | None = None
+        self._pieces = [*pieces]
+        self._ends = ends
+        headers = [] if length is None else [(b"content-length", length.encode())]
+        self.scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+
+    async def receive(self) -> Any:
+        if not self._pieces:
+            await asyncio.Event().wait()
+        piece = self._pieces.pop(0)
+        self.said.append("piece")
+        return {"type": "http.request", "body": piece, "more_body": bool(self._pieces) or not self._ends}
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.said.append("answer")
+            self.status = message["status"]
+
+    async def served(self, app: Any) -> None:
+        async with asyncio.timeout(5):
+            await BodyLimit(app, LIMIT)(self.scope, self.receive, self.send)
+
+
+async def reads(scope: Any, receive: Any, send: Any) -> None:
+    """An app that reads the whole body before it answers."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def unreachable(*_: Any) -> Any:
+    raise AssertionError
+
+
 @pytest.mark.parametrize("length", [str(LIMIT + 1), "9" * 5000])
-async def test_an_announced_length_is_refused_before_anything_is_read(length: str) -> None:
-    sent = []
+async def test_an_announced_length_is_refused_without_the_app_when_the_client_has_sent_it(length: str) -> None:
+    """Most clients read no answer while they still write: an early one is a broken pipe to them."""
+    body = Body(b"x" * 50, b"x" * 50, b"x", length=length)
 
-    async def unreachable(*_: Any) -> Any:
-        raise AssertionError
+    await body.served(unreachable)
 
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "headers": [(b"content-length", length.encode())]}
-    await BodyLimit(unreachable, LIMIT)(scope, unreachable, send)
-
-    assert sent[0]["status"] == 413
+    assert body.status == 413
+    assert body.said == ["piece", "piece", "piece", "answer"]
 
 
-async def test_reading_stops_at_the_limit(client: httpx2.AsyncClient) -> None:
+async def test_a_streamed_body_is_read_to_its_end_before_it_is_refused() -> None:
+    body = Body(*[b"x" * LIMIT] * 4)
+
+    await body.served(reads)
+
+    assert (body.status, body.said) == (413, ["piece"] * 4 + ["answer"])
+
+
+@pytest.mark.parametrize("pieces", [[b"x" * (LIMIT + 1)], [b"x" * LIMIT, b"x"]])
+async def test_a_body_whose_last_piece_was_seen_is_refused_at_once(pieces: list[bytes]) -> None:
+    """There is nothing left to wait for: `receive` would give nothing until the client hangs up."""
+    body = Body(*pieces)
+
+    await body.served(reads)
+
+    assert (body.status, body.said) == (413, ["piece"] * len(pieces) + ["answer"])
+
+
+@pytest.mark.parametrize(("length", "app"), [(str(10**9), unreachable), (None, reads)])
+async def test_a_client_that_stops_sending_is_waited_for_within_a_bound(
+    length: str | None, app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert middleware._DISCARD_WITHIN == 10
+    monkeypatch.setattr(middleware, "_DISCARD_WITHIN", 0.001)
+    body = Body(b"x" * (LIMIT + 1), length=length, ends=False)
+
+    await body.served(app)
+
+    assert (body.status, body.said) == (413, ["piece", "answer"])
+
+
+async def test_a_client_that_leaves_while_it_sends_is_not_waited_for() -> None:
+    said = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return said.pop(0) if said else await asyncio.Event().wait()
+
+    scope = {"type": "http", "headers": [(b"content-length", str(LIMIT + 1).encode())]}
+    async with asyncio.timeout(5):
+        await BodyLimit(unreachable, LIMIT)(scope, receive, nothing)
+
+    assert said == []
+
+
+@pytest.mark.parametrize("length", [None, str(LIMIT + 1)])
+async def test_reading_stops_at_four_times_the_limit(client: httpx2.AsyncClient, length: str | None) -> None:
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -218,10 +360,12 @@ async def test_reading_stops_at_the_limit(client: httpx2.AsyncClient) -> None:
             taken += 10
             yield b"x" * 10
 
-    response = await client.post("/size", content=endless())
+    headers = {} if length is None else {"Content-Length": length}
+    response = await client.post("/size", content=endless(), headers=headers)
 
     assert response.status_code == 413
-    assert taken <= LIMIT + 20
+    before = LIMIT + 10 if length is None else 0  # what the app read until it was over the limit
+    assert before + 4 * LIMIT <= taken <= before + 4 * LIMIT + 10
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "", "1e9", "٣"])
@@ -236,14 +380,14 @@ async def test_a_length_that_is_no_number_leaves_the_counting(client: httpx2.Asy
 # --- other protocols
 
 
-@pytest.mark.parametrize("middleware", [RequestId, AccessLog, BodyLimit])
-async def test_what_is_not_http_passes_untouched(middleware: Any) -> None:
+@pytest.mark.parametrize("layer", [RequestId, AccessLog, BodyLimit])
+async def test_what_is_not_http_passes_untouched(layer: Any) -> None:
     seen = []
 
     async def app(*arguments: Any) -> None:
         seen.append(arguments)
 
     arguments = ({"type": "lifespan"}, object(), object())
-    await middleware(app)(*arguments)
+    await layer(app)(*arguments)
 
     assert seen == [arguments]

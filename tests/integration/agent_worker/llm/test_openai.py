@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import gzip
+import itertools
 import logging
 import os
 import traceback
@@ -506,15 +507,27 @@ async def test_no_more_calls_than_allowed_are_under_way(provider, calling, data,
     assert len(provider.requests) == 10
 
 
-async def test_waiting_for_a_place_counts_towards_the_total_limit(provider, calling):
-    provider.will_stall_after(b"")
-    caller = await calling(max_concurrency=1, retries=0, total=timedelta(milliseconds=300))
-
+async def test_waiting_for_a_place_counts_towards_the_total_limit(provider, calling, data, chunk, monkeypatch):
+    """The call in front never ends: only a limit that counts while it waits can end the one behind it."""
+    provider.will_stall_after(data(chunk(content="par")))
+    caller = await calling(max_concurrency=1, total=timedelta(seconds=50))
+    speaking = asyncio.Event()
+    request = LLMRequest(endpoint="main", messages=[])
+    front = asyncio.ensure_future(caller.client.complete(request, lambda _: speaking.set(), on_restart=lambda: None))
     async with asyncio.timeout(5):
-        results = await asyncio.gather(caller.ask(), caller.ask(), return_exceptions=True)
+        await speaking.wait()
+    readings = itertools.count(caller.clock.monotonic(), step=60)  # a minute goes by from one look to the next
+    monkeypatch.setattr(caller.clock, "monotonic", lambda: next(readings))
 
-    assert [type(result) for result in results] == [LLMTimeout, LLMTimeout]
+    with pytest.raises(LLMTimeout) as caught:
+        await caller.ask()
+
+    assert type(caught.value) is LLMTimeout
+    assert not front.done()
     assert len(provider.requests) == 1
+    front.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await front
 
 
 # --- nothing leaks

@@ -92,6 +92,29 @@ def test_the_last_usage_counts_and_its_gaps_are_zeros():
     assert assembly.reply().tool_calls == ()
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        (0, 0),
+        (10**9, 10**9),
+        (10**9 + 1, 10**9),
+        (2**64, 10**9),
+        (1e300, 10**9),
+        (-1, 0),
+        (-(2**64), 0),
+        (None, 0),
+        (7.9, 7),
+        ("7", 7),
+    ],
+)
+def test_no_call_takes_less_than_nothing_or_more_than_can_be_stored(told, kept):
+    assembly = ReplyAssembly(model="m")
+    usage = {"prompt_tokens": told, "completion_tokens": told, "prompt_tokens_details": {"cached_tokens": told}}
+    assembly.feed(choice("stop") | {"usage": usage})
+
+    assert assembly.reply().usage == Usage(kept, kept, kept)
+
+
 def test_usages_add_up():
     assert Usage(1, 2, 3) + Usage(10, 20, 30) == Usage(11, 22, 33)
 

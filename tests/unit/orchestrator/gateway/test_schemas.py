@@ -175,6 +175,7 @@ def test_a_field_that_nobody_knows_is_refused_by_name(name: str) -> None:
         ("logit_bias", {"x": 1}, "logit_bias"),
         ("logit_bias", {"1": 101}, "logit_bias.1"),
         ("logit_bias", {"1": None}, "logit_bias.1"),
+        ("logit_bias", {str(token): 1 for token in range(1025)}, "logit_bias"),
         ("max_tokens", 0, "max_tokens"),
         ("max_tokens", 1.0, "max_tokens"),
         ("max_tokens", True, "max_tokens"),
@@ -184,6 +185,8 @@ def test_a_field_that_nobody_knows_is_refused_by_name(name: str) -> None:
         ("stop", "", "stop"),
         ("stop", ["a"] * 5, "stop"),
         ("stop", ["a", 1], "stop[1]"),
+        ("stop", "x" * 1025, "stop"),
+        ("stop", ["a", "x" * 1025], "stop[1]"),
         ("seed", 2**63, "seed"),
         ("seed", 1.5, "seed"),
         ("seed", False, "seed"),
@@ -296,6 +299,36 @@ def test_text_of_ten_megabytes_is_legal_here() -> None:
     text = "ы" * 5_000_000
 
     assert parse_chat_request(chat({"role": "user", "content": text})).messages[0].text == text
+
+
+def test_as_many_parts_and_calls_as_the_limit_are_legal() -> None:
+    parts = [{"type": "text", "text": "x"}] * 256
+    answer = {"role": "assistant", "tool_calls": [CALL] * 128}
+
+    _, said, asked = parse_chat_request(chat(HELLO, answer, {"role": "user", "content": parts})).messages
+
+    assert (len(said.tool_calls), asked.content) == (128, parts)
+
+
+@pytest.mark.parametrize(
+    ("message", "place"),
+    [
+        ({"role": "user", "content": [{"type": "text", "text": "x"}] * 257}, "messages[0].content"),
+        ({"role": "assistant", "tool_calls": [CALL] * 129}, "messages[0].tool_calls"),
+    ],
+)
+def test_a_message_of_too_many_pieces_is_refused_with_its_place(message: Any, place: str) -> None:
+    refusal = refusal_of(chat(message, HELLO))
+
+    assert refusal.param == place
+    assert "at most" in refusal.message
+
+
+@pytest.mark.parametrize("stop", ["x" * 1024, ["x" * 1024] * 4])
+def test_as_many_biases_and_as_long_stops_as_the_limit_are_legal(stop: Any) -> None:
+    bias = {str(token): 1 for token in range(1024)}
+
+    assert parse_chat_request(body(logit_bias=bias, stop=stop)).llm_parameters == {"logit_bias": bias, "stop": stop}
 
 
 def test_as_many_messages_as_the_limit_are_legal() -> None:
