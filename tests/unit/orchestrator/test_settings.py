@@ -37,7 +37,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OrchestratorSe
         {"tls_certificate": "cert.pem"},
         {"tls_key": "key.pem"},
         {"tls_key": "key.pem", "tls_client_ca": "ca.pem"},
-        {"tls_certificate": "cert.pem", "host": "0.0.0.0"},  # noqa: S104 - that is what is refused
+        {"tls_certificate": "cert.pem", "host": "0.0.0.0"},
     ],
 )
 def test_a_certificate_and_its_key_belong_together(given: dict[str, str]) -> None:
@@ -53,7 +53,7 @@ def test_certificates_of_workers_can_be_checked_over_tls_only() -> None:
     assert FabricSettings(tls_client_ca="ca.pem", **PAIR).is_encrypted
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "orchestrator", "localhost.example", ""])  # noqa: S104
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "orchestrator", "localhost.example", ""])
 def test_other_machines_may_dial_in_over_tls_only(host: str) -> None:
     with pytest.raises(ValidationError, match="from other machines only with"):
         FabricSettings(host=host)
@@ -116,7 +116,7 @@ def test_an_empty_address_of_the_database_is_a_missing_one(environment: Callable
 
 def test_groups_are_read_from_the_environment(environment: Callable[..., OrchestratorSettings]) -> None:
     settings = environment(
-        MARUNTIME_FABRIC__HOST="0.0.0.0",  # noqa: S104
+        MARUNTIME_FABRIC__HOST="0.0.0.0",
         MARUNTIME_FABRIC__TLS_CERTIFICATE="cert.pem",
         MARUNTIME_FABRIC__TLS_KEY="key.pem",
     )
