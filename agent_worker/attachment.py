@@ -92,12 +92,15 @@ class Slot:
         async with asyncio.TaskGroup() as works:
             while not (self._draining.is_set() and not self.is_running):
                 try:
-                    await self._attached(works)
+                    # A task of its own: before Python 3.13 a failed task group leaves its own cancelling counted.
+                    await asyncio.create_task(self._attached(works), name="attached")
                 except (grpc.RpcError, StreamEnded, TimeoutError, MaruntimeError) as exc:
                     self._note_refusal(exc)
                 except Exception:
                     log.exception("slot_failed", instance_id=self._instance_id)  # the other slots go on
                     self._pause = _REFUSED_PAUSE
+                if _is_cancelled():
+                    raise asyncio.CancelledError
                 if self._draining.is_set() and not self.is_running:
                     return
                 await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 - only jitter
@@ -260,3 +263,9 @@ class Slot:
         if reason != self._refusal:
             self._refusal = reason
             log.info("slot_detached", instance_id=self._instance_id, reason=reason)
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was told to stop. A stream that ends at that moment raises its end instead."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -7,7 +7,7 @@ import grpc.aio
 import pytest
 import structlog
 
-from agent_worker import attachment
+from agent_worker import attachment, outbox
 from agent_worker.attachment import Slot
 from agent_worker.instance import AgentInstance
 from agent_worker.tools.contract import ToolResult
@@ -15,7 +15,7 @@ from agent_worker.tools.executor import ToolExecutor
 from maruntime.clock import SystemClock
 from maruntime.domain.commit import Commit, EndKind, Verdict
 from maruntime.domain.run import RunRef
-from maruntime.testing.builders import an_assignment
+from maruntime.testing.builders import a_call, an_assignment
 from maruntime.wire import frames
 from maruntime.wire.channel import CLIENT_OPTIONS
 from maruntime.wire.fabric import WorkerStream
@@ -331,19 +331,30 @@ async def test_an_effect_waits_for_the_answer_to_a_heartbeat_when_the_permit_is_
     assert not worker.gate.begun.is_set()
 
 
-async def test_the_lease_begins_with_what_is_left_of_it(worker):
-    """An effect waits for a renewal when the assignment's own lease is over, however fresh the permit is."""
-    worker.llm.turns = [reply(call("look")), reply(final())]
+async def test_a_stored_commit_renews_the_lease_by_the_whole_of_it(worker):
+    """The assignment says only what was left of it when the run came to its slot."""
+    worker.llm.turns = [reply(call("look"))]
     stream = await worker.attached(permit=timedelta(seconds=60), lease=timedelta(seconds=60))
     await stream.say(assignment(lease=timedelta(0)))
-    t1 = await stream.hears(Commit)
-    beat = asyncio.create_task(stream.hears(frames.Heartbeat))
-
-    await stream.say(ack(t1))
+    await stream.say(ack(await stream.hears(Commit)))
 
     async with asyncio.timeout(5):
-        await worker.gate.begun.wait()  # the stored commit renewed it by the whole lease of Welcome
-    beat.cancel()
+        await worker.gate.begun.wait()
+
+
+async def test_an_effect_waits_for_a_renewal_when_nothing_is_left_of_the_lease(worker, monkeypatch):
+    monkeypatch.setattr(outbox, "_ASK_AGAIN", 0.01)
+    stream = await worker.attached(permit=timedelta(seconds=60), lease=timedelta(seconds=60))
+    await stream.say(assignment(lease=timedelta(0), open_calls=(a_call("toolv_look"),), last_commit=1, step_no=1))
+    beat = await stream.hears(frames.Heartbeat)
+    await stream.say(frames.HeartbeatAck(beat.nonce, True, 0))
+
+    beat = await stream.hears(frames.Heartbeat)
+
+    assert not worker.gate.begun.is_set()
+    await stream.say(frames.HeartbeatAck(beat.nonce, True, beat.nonce))
+    async with asyncio.timeout(5):
+        await worker.gate.begun.wait()
 
 
 # --- draining

@@ -42,7 +42,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Callable[..., OrchestratorSe
 )
 def test_a_certificate_and_its_key_belong_together(given: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="belong together"):
-        FabricSettings(**given)  # type: ignore[arg-type]
+        FabricSettings.model_validate(given)
 
 
 def test_certificates_of_workers_can_be_checked_over_tls_only() -> None:
@@ -50,7 +50,7 @@ def test_certificates_of_workers_can_be_checked_over_tls_only() -> None:
     with pytest.raises(ValidationError, match="tls_client_ca needs"):
         FabricSettings(tls_client_ca="ca.pem")
 
-    assert FabricSettings(tls_client_ca="ca.pem", **PAIR).is_encrypted
+    assert FabricSettings.model_validate({"tls_client_ca": "ca.pem", **PAIR}).is_encrypted
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "orchestrator", "localhost.example", ""])
@@ -59,13 +59,13 @@ def test_other_machines_may_dial_in_over_tls_only(host: str) -> None:
         FabricSettings(host=host)
 
     assert not is_loopback(host)
-    assert FabricSettings(host=host, **PAIR).is_encrypted
+    assert FabricSettings.model_validate({"host": host, **PAIR}).is_encrypted
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_this_machine_may_dial_in_without(host: str) -> None:
     assert not FabricSettings(host=host).is_encrypted
-    assert FabricSettings(host=host, **PAIR).is_encrypted
+    assert FabricSettings.model_validate({"host": host, **PAIR}).is_encrypted
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_this_machine_may_dial_in_without(host: str) -> None:
 )
 def test_times_under_which_two_owners_could_act_are_refused(given: dict[str, float], problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        FabricSettings(**given)  # type: ignore[arg-type]
+        FabricSettings.model_validate(given)
 
 
 # --- the environment
