@@ -30,6 +30,8 @@ from testserver.scripted_llm import Script, ScriptedLLM
 from testserver.settings import Settings
 from testserver.variables import Scope
 
+from supervisor.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -164,6 +166,8 @@ def platform(scripted_llm: tuple[ScriptedLLM, str], tmp_path_factory: pytest.Tem
         if not key.startswith(("MARUNTIME", "OPENAI")) and key not in ("DATABASE_URL", "REDIS_URL", "PORT")
     }
     environment |= {"MARUNTIME_HOME": str(home), "OPENAI_BASE_URL": llm_url, "OPENAI_API_KEY": "scripted"}
+    # Not the default port: another system would take it while a test restarts this one's orchestrator.
+    environment["PORT"] = str(free_port())
 
     def supervisor(*words: str) -> None:
         done = subprocess.run(
