@@ -9,7 +9,7 @@ import pytest
 
 from maruntime.domain.commit import CallState, End, EndKind, Verdict
 from maruntime.domain.run import RUN_TRANSITIONS, Failure, RunRef, RunState, WaitingFor
-from maruntime.errors import SessionBusy
+from maruntime.errors import Fenced, SessionBusy
 from maruntime.testing.builders import a_call, a_commit, an_event
 from orchestrator.journal import statements
 from tests.integration.orchestrator.ledger import ALICE, MAX_ATTEMPTS, Ledger, a_turn, offer
@@ -52,10 +52,14 @@ async def test_two_owners_never_commit_in_one_epoch_and_numbers_stay_dense(ledge
 
     async def claim(owner: Owner) -> None:
         claimed = await ledger.journal.claim(offer(owner.name, owner.attachment))
-        if claimed is not None:
-            owner.run = claimed.run
+        if claimed is None:
+            return
+        try:
             owner.commit_no = (await ledger.journal.snapshot(claimed.run)).last_commit
-            owner.sent = []
+        except Fenced:
+            return  # swept between the claim and its snapshot: the dispatcher gives up likewise
+        owner.run = claimed.run
+        owner.sent = []
 
     async def renew(owner: Owner) -> None:
         if owner.run is not None:
