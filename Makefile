@@ -59,7 +59,7 @@ itest: setup ## run the YAML cases against a system of their own
 lint: setup ## check style, layers and the generated code
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@.venv/bin/lint-imports --cache-dir $(CACHE)/import-linter
+	@PYTHONPATH=.:test-server .venv/bin/lint-imports --cache-dir $(CACHE)/import-linter
 	@rm -rf $(CACHE)/proto && mkdir -p $(CACHE)/proto
 	@$(PY) -m grpc_tools.protoc -I proto --python_out=$(CACHE)/proto --grpc_python_out=$(CACHE)/proto \
 		--pyi_out=$(CACHE)/proto $(PROTO)
