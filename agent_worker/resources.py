@@ -15,7 +15,9 @@ from agent_worker.instance import AgentInstance
 from agent_worker.llm.openai import OpenAIClient
 from agent_worker.settings import WorkerSettings
 from agent_worker.tools.executor import ToolExecutor
+from agent_worker.tools.guarded_http import GuardedHttp
 from agent_worker.tools.shipped import SHIPPED
+from agent_worker.tools.url_guard import UrlPolicy
 from maruntime.clock import SystemClock
 from maruntime.wire.channel import CLIENT_OPTIONS
 from maruntime.wire.fabric import WorkerStream
@@ -28,7 +30,9 @@ async def opened_slots(settings: WorkerSettings, draining: asyncio.Event) -> Asy
     async with AsyncExitStack() as stack:
         llm = await stack.enter_async_context(OpenAIClient(settings.endpoints, clock=clock))
         channel = await stack.enter_async_context(_channel(settings))
-        executor = ToolExecutor(SHIPPED)
+        policy = UrlPolicy(allowed_private=settings.worker.remote_allowed_private)
+        http = await stack.enter_async_context(GuardedHttp(policy))
+        executor = ToolExecutor(SHIPPED, http=http, secrets=settings.secrets)
         token = settings.join_token.get_secret_value()
         worker_id = str(uuid.uuid4())
         yield [

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent_worker.llm.endpoints import LLMEndpoint
+from agent_worker.tools.secrets import NamedSecrets
 
 MAIN_ENDPOINT = "main"
 _DEFAULT_MODEL = "gpt-5-mini"
@@ -27,6 +28,10 @@ class WorkerGroup(BaseModel):
     slots: PositiveInt = 32
     health_file: Path | None = None
     redial: timedelta = timedelta(milliseconds=100)
+    remote_allowed_private: tuple[str, ...] = ()
+    """Private places that remote tools may reach: `host`, `host:port` or a network; a JSON list."""
+    secrets_folder: Path | None = None
+    """One file for each named secret."""
     tls_ca: str | None = None
     """The authority of the orchestrator's certificate; switches TLS on."""
     tls_certificate: str | None = None
@@ -92,8 +97,20 @@ class WorkerSettings(BaseSettings):
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_model: str = Field(default=_DEFAULT_MODEL, validation_alias="OPENAI_MODEL")
     llm: dict[str, LLMEndpoint] = {}
+    secret: dict[str, SecretStr] = {}
+    """`MARUNTIME_SECRET__<name>`: what remote tools name as `${secret:<name>}`."""
     log_level: str = "info"
     worker: WorkerGroup = WorkerGroup()
+
+    @property
+    def secrets(self) -> NamedSecrets:
+        """The named secrets of the environment and of the secrets folder.
+
+        Raises:
+            ValueError: a name or a value cannot be used, or a name is given twice.
+        """
+        given = {f"MARUNTIME_SECRET__{name}": value.get_secret_value() for name, value in self.secret.items()}
+        return NamedSecrets.load(given, self.worker.secrets_folder)
 
     @property
     def endpoints(self) -> dict[str, LLMEndpoint]:

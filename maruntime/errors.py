@@ -7,7 +7,8 @@ gRPC in `maruntime.wire.status`.
 """
 
 import inspect
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class MaruntimeError(Exception):
@@ -65,6 +66,18 @@ class ToolNotFound(NotFound):
     code = "tool_not_found"
 
 
+class TemplateNotFound(NotFound):
+    """There is no such template."""
+
+    code = "template_not_found"
+
+
+class VersionNotFound(NotFound):
+    """There is no such version."""
+
+    code = "version_not_found"
+
+
 # --- the thing is in a state that does not allow this
 
 
@@ -96,6 +109,34 @@ class RunCancelled(Conflict):
     """The run was cancelled."""
 
     code = "run_cancelled"
+
+
+class NameTaken(Conflict):
+    """The name is taken."""
+
+    code = "name_taken"
+
+
+class VersionConflict(Conflict):
+    """Somebody else changed it first: read it again."""
+
+    code = "version_conflict"
+
+
+class ToolUnchecked(Conflict):
+    """No worker has loaded this version of the tool yet."""
+
+    code = "tool_unchecked"
+
+
+class InUse(Conflict):
+    """It is in use."""
+
+    code = "in_use"
+
+    def __init__(self, message: str | None = None, *, used_by: Sequence[str] = (), **details: str | int) -> None:
+        super().__init__(message, **details)
+        self.problems = [{"code": self.code, "path": name, "message": f"{name} needs it."} for name in used_by]
 
 
 # --- policy, quota, rights
@@ -136,6 +177,16 @@ class Invalid(MaruntimeError):
     def __init__(self, message: str | None = None, *, param: str | None = None, **details: str | int) -> None:
         super().__init__(message, **details)
         self.param = param
+
+
+class DefinitionInvalid(Invalid):
+    """The tool or template cannot be saved like this."""
+
+    code = "invalid_definition"
+
+    def __init__(self, message: str | None = None, *, problems: Sequence[Mapping[str, Any]] = (), **given: Any) -> None:
+        super().__init__(message, **given)
+        self.problems = list(problems)
 
 
 class BodyTooLarge(Invalid):

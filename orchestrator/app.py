@@ -4,7 +4,8 @@ from fastapi import FastAPI
 
 from maruntime.wire import frames
 from orchestrator import exception_handlers, health
-from orchestrator.admin import instances, keys
+from orchestrator.admin import audit, instances, keys, templates, tools
+from orchestrator.admin import sessions as admin_sessions
 from orchestrator.fabric.attachment import Attachment
 from orchestrator.fabric.attachments import Attachments
 from orchestrator.gateway import agents, chat, models, openapi, runs, sessions
@@ -25,7 +26,9 @@ def create_app(resources: Resources) -> FastAPI:
     app.add_middleware(BodyLimit, limit=resources.settings.http.max_body_bytes)
     app.add_middleware(AccessLog)
     app.add_middleware(RequestId)
-    for part in (health, chat, models, sessions, agents, runs, openapi, instances, keys):
+    for part in (health, chat, models, sessions, agents, runs, openapi):
+        app.include_router(part.router)
+    for part in (instances, keys, tools, templates, admin_sessions, audit):
         app.include_router(part.router)
     return app
 

@@ -71,7 +71,10 @@ def error_body(exc: Exception) -> dict[str, Any]:
     if not isinstance(exc, MaruntimeError):
         return _body(_INTERNAL, _answer_to(exc).type, None, MaruntimeError.code)
     param = exc.param if isinstance(exc, Invalid) else exc.details.get("param")
-    return _body(exc.message, _answer_to(exc).type, None if param is None else str(param), exc.code)
+    body = _body(exc.message, _answer_to(exc).type, None if param is None else str(param), exc.code)
+    if problems := getattr(exc, "problems", None):
+        body["error"]["problems"] = problems
+    return body
 
 
 def http_headers_of(exc: Exception) -> dict[str, str]:

@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent_worker.llm.contract import LLMReply, LLMToolCall
+from agent_worker.llm.next_step import NextStep
 from maruntime.domain.message import Message
 from maruntime.domain.run import Usage
 from maruntime.domain.tool import ToolDescriptor
+
+ANSWER = "answer"
+"""The system tool that hands the turn back to the user while the run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +68,49 @@ class Decision:
     """What of a final answer could be read, even if the model was cut off."""
     answer_is_whole: bool = False
     """Whether that text came to its end, whatever was wrong around it."""
+    answer_tool: str = "final_answer"
+    """The tool that the answer was written for."""
+    thought: str = ""
+    """The reasoning that came with the action; readers have it already."""
+    complaint: str | None = None
+    """Why the reply cannot be used."""
+    verbatim: bool = False
+    """The text is the answer as it stands, and readers have it already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What of an answer readers have while the reply is not read yet."""
+
+    text: str
+    is_whole: bool
+    """Whether the text came to its end."""
+    tool: str
+    """The tool that the answer is written for."""
 
 
 class Mind(Protocol):
     """How the loop reaches the model: one call, its deltas already on their way."""
 
     async def ask(self, prompt: Prompt, *, tool_choice: str | None) -> LLMReply:
-        """Make one LLM call with the template's policy.
+        """Make one LLM call with the template's policy, offering the prompt's tools.
 
         Raises:
-            LLMError: it did not work, retries included.
+            LLMError: it did not work, retries and fallbacks included.
         """
         ...
 
-    @property
-    def answer(self) -> str:
-        """What of a final answer the latest call has given so far."""
+    async def ask_step(self, prompt: Prompt, form: NextStep) -> LLMReply:
+        """Make one LLM call whose text fills in a form; the tools are in the form."""
+        ...
+
+    async def ask_text(self, prompt: Prompt, *, aloud: bool) -> LLMReply:
+        """Make one LLM call without tools; `aloud`, the text goes to readers as it comes."""
         ...
 
     @property
-    def answer_is_whole(self) -> bool:
-        """Whether that text came to its end."""
+    def told(self) -> Told:
+        """What of an answer the latest call has given to readers so far."""
         ...
 
 
@@ -101,3 +127,10 @@ class Agent(Protocol):
 
 
 AgentFactory = Callable[[], Agent]
+
+
+def decided(reply: LLMReply, told: Told) -> Decision:
+    """The decision that a reply with tool calls stands for."""
+    return Decision(
+        reply.content, reply.tool_calls, reply.finish_reason, reply.usage, told.text, told.is_whole, told.tool
+    )

@@ -7,6 +7,7 @@ The next effect begins only after the commit before it is stored.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -14,21 +15,22 @@ import structlog
 from agent_worker.agents.context import build_messages
 from agent_worker.agents.contract import Agent, Decision, Prompt, Reasoned
 from agent_worker.agents.mind import RunMind
-from agent_worker.agents.plan import TERMINAL, Answer, Calls, Complaint, done, plan, reasoned_rows, started
+from agent_worker.agents.plan import TERMINAL, Answer, Calls, Complaint, done, handed_over, plan, reasoned_rows, started
 from agent_worker.agents.progress import Progress
-from agent_worker.agents.toolbox import CLARIFICATION, Offer, offer
+from agent_worker.agents.toolbox import Offer, Toolbox
 from agent_worker.llm.errors import LLMError
 from agent_worker.outbox import Outbox
 from agent_worker.tools.arguments import clean_text
-from agent_worker.tools.contract import ToolResult
+from agent_worker.tools.contract import ToolContext, ToolResult, idempotency_key
 from agent_worker.tools.executor import ToolExecutor
 from maruntime.clock import Clock
 from maruntime.domain.assignment import Assignment
 from maruntime.domain.commit import CallState, Commit, End, EndKind, ToolCallRow
 from maruntime.domain.event import EventType, NewEvent
 from maruntime.domain.message import Message, Role
-from maruntime.domain.run import Failure, Usage, WaitingFor
-from maruntime.domain.tool import EffectClass
+from maruntime.domain.run import Failure, RunState, Usage, WaitingFor
+from maruntime.domain.template import AgentKind
+from maruntime.domain.tool import EffectClass, ToolDescriptor
 from maruntime.errors import Fenced, MaruntimeError
 
 _PREVIEW = 500
@@ -67,7 +69,9 @@ class AgentLoop:
         self._draining = draining
         self._progress = Progress.from_assignment(assignment)
         self._by_version = {tool.version_id: tool for tool in assignment.tools}
-        self._offerable = [tool for tool in assignment.tools if tool.name in self._body.tools]
+        allowed = [tool for tool in assignment.tools if tool.name in self._body.tools or "*" in self._body.tools]
+        self._toolbox = Toolbox(self._body, allowed, assignment.elapsed, clock)
+        self._explanation: dict[str, Any] | None = None
         self._has_ended = False
 
     async def run(self) -> None:
@@ -77,6 +81,7 @@ class AgentLoop:
             Fenced: somebody else owns the run; nothing more may be said of it.
         """
         try:
+            self._toolbox.moved(self._progress.counters, self._progress.step_no, RunState.RUNNING)
             await self._act(self._assignment.open_calls)
             while not self._has_ended:
                 if self._draining.is_set():
@@ -104,6 +109,7 @@ class AgentLoop:
         self._progress.step_no = step_no
         reasoned = await self._agent.reason(prompt, self._mind)
         if reasoned.complaint is not None:
+            self._progress.counters.count_usage(reasoned.usage, self._mind.calls_made)
             await self._reject(reasoned.complaint, reasoned, reasoned.usage)
             return
         if reasoned.text:
@@ -111,16 +117,19 @@ class AgentLoop:
         decision = await self._agent.select_action(prompt.followed_by(reasoned.messages), self._mind)
         if decision.text.strip() and decision.calls:
             self._outbox.say(reasoning=clean_text(decision.text))
+        if decision.thought:
+            reasoned = replace(reasoned, text=decision.thought)
         await self._record(decision, reasoned, offered)
 
     def _prepare_tools(self, step_no: int) -> Offer:
         limits = self._body.limits
         if step_no > limits.max_iterations + limits.max_invalid_answers:
             raise self._too_many_steps()
-        offered = offer(self._offerable, self._progress.counters, step_no, limits)
-        if not offered.tools:
+        offered = self._toolbox.offer(self._progress.counters, step_no)
+        if not offered.tools and self._body.kind is not AgentKind.PASSTHROUGH:
             raise RunCannotGoOn("no_tools", "The template leaves no tool to go on with")
-        log.debug("tools_selected", kept=[tool.name for tool in offered.tools], dropped=offered.dropped)
+        self._explanation = offered.explained()
+        log.info("tools_selected", step=step_no, **self._explanation)
         return offered
 
     def _prepare_context(self, offered: Offer) -> Prompt:
@@ -133,7 +142,8 @@ class AgentLoop:
     async def _record(self, decision: Decision, reasoned: Reasoned, offered: Offer) -> None:
         """T1, and at once T4 where nothing lies between them."""
         step_no, usage = self._progress.step_no, reasoned.usage + decision.usage
-        if decision.finish_reason == "content_filter":
+        self._progress.counters.count_usage(usage, self._mind.calls_made)
+        if decision.finish_reason == "content_filter" and not decision.verbatim:
             raise RunCannotGoOn("content_filter", "The model's provider withheld the answer")
         tools = {tool.name: tool for tool in offered.tools}
         planned = plan(decision, tools, step_no, first_idx=len(reasoned.calls))
@@ -149,7 +159,7 @@ class AgentLoop:
                 if planned.rows and planned.rows[0].tool_name in TERMINAL:
                     await self._end_with(planned.rows, reasoned=reasoned, usage=usage, messages=planned.messages)
                     return
-                self._progress.counters.tool_calls += len(planned.rows)
+                self._progress.counters.count_calls(*(row.tool_name for row in planned.rows))
                 await self._commit(
                     messages=(*reasoned.messages, *planned.messages),
                     calls=(*reasoned_rows(reasoned, step_no), *planned.rows),
@@ -204,8 +214,22 @@ class AgentLoop:
                     )
                     await self._commit(calls=(started(row),), events=(event,))
                 await self._outbox.permit()
-                result = await self._executor.run(tool, row.arguments)
+                result = await self._executor.run(tool, row.arguments, self._context_of(row, tool))
             await self._finish(row, result)
+
+    def _context_of(self, row: ToolCallRow, tool: ToolDescriptor) -> ToolContext:
+        run = self._assignment
+        return ToolContext(
+            tenant_id=run.tenant_id,
+            principal_id=run.principal_id,
+            session_id=run.session_id,
+            run_id=run.run.run_id,
+            step_no=row.step_no,
+            call_idx=row.call_idx,
+            idempotency_key=idempotency_key(run.run.run_id, row.step_no, row.call_idx, row.arguments),
+            deadline=self._clock.monotonic() + tool.timeout.total_seconds(),
+            trace=run.trace,
+        )
 
     async def _finish(self, row: ToolCallRow, result: ToolResult) -> None:
         """T3."""
@@ -244,9 +268,10 @@ class AgentLoop:
             for late in skipped
             if late.tool_name not in TERMINAL
         )
-        if row.tool_name == CLARIFICATION:
-            text = "\n".join(row.arguments["questions"])
+        text = handed_over(row)
+        if text is not None:
             self._progress.counters.clarifications += 1
+            self._toolbox.moved(self._progress.counters, self._progress.step_no, RunState.WAITING)
             await self._leave(
                 text,
                 End(EndKind.WAITING, waiting_for=WaitingFor.CLARIFICATION),
@@ -317,7 +342,8 @@ class AgentLoop:
 
     def _reasoned_event(self, reasoned: Reasoned, aside: str) -> NewEvent:
         text = "\n".join(part for part in (reasoned.text, clean_text(aside).strip()) if part)
-        return NewEvent(EventType.STEP_REASONED, {"step": self._progress.step_no, "text": text})
+        payload = {"step": self._progress.step_no, "text": text, "tools": self._explanation}
+        return NewEvent(EventType.STEP_REASONED, payload)
 
 
 def _planned_events(planned: Calls, step_no: int) -> tuple[NewEvent, ...]:

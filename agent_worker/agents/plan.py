@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from agent_worker.agents.contract import Decision, Reasoned
+from agent_worker.agents.contract import ANSWER, Decision, Reasoned
 from agent_worker.agents.toolbox import CLARIFICATION, FINAL_ANSWER
 from agent_worker.tools.arguments import ArgumentsInvalid, clean_text, read_arguments
 from maruntime.domain.commit import CallState, ToolCallRow
@@ -12,7 +13,7 @@ from maruntime.domain.message import FunctionCall, Message, Role, ToolCallRef
 from maruntime.domain.tool import EffectClass, ToolDescriptor
 from maruntime.ids import new_call_id
 
-TERMINAL = frozenset({FINAL_ANSWER, CLARIFICATION})
+TERMINAL = frozenset({FINAL_ANSWER, CLARIFICATION, ANSWER})
 _CUT = "length"
 _SAYS_FAILED = re.compile(r'"status"\s*:\s*"failed"')
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_-]")
@@ -54,8 +55,14 @@ def plan(
     others go on. A call that ends the turn leaves no tool call in the
     transcript: its text becomes the assistant's message.
     """
+    if decision.verbatim:
+        return Answer(clean_text(decision.text), decision.finish_reason)
     if decision.finish_reason == _CUT and decision.answer:
-        return Answer(decision.answer, _CUT)
+        return _as_told(decision, tools, step_no, first_idx, _CUT)
+    if decision.complaint is not None:
+        if decision.answer_is_whole:
+            return _as_told(decision, tools, step_no, first_idx, "stop")
+        return Complaint(decision.complaint)
     text = clean_text(decision.text).strip()
     if not decision.calls:
         if text:
@@ -75,33 +82,56 @@ def plan(
         except ArgumentsInvalid as exc:
             if call is decision.calls[0] and decision.answer_is_whole:
                 # The client has the whole answer already: what is wrong around it is no reason to unsay it.
-                return Answer(decision.answer, "stop", "failed" if _SAYS_FAILED.search(call.arguments) else "completed")
+                return _as_told(decision, tools, step_no, first_idx, "stop")
             # Providers refuse a history with such arguments or names: the problem quotes them instead.
             refs.append(ToolCallRef(id=call_id, function=FunctionCall(name=_tellable(name), arguments="{}")))
             problems.append((call_id, clean_text(str(exc))))
             continue
-        rows.append(
-            ToolCallRow(
-                step_no=step_no,
-                call_idx=call_idx,
-                call_id=call_id,
-                tool_name=tool.name,
-                tool_version_id=tool.version_id,
-                effect_class=tool.effect_class,
-                state=CallState.PLANNED,
-                arguments=arguments,
-            )
-        )
+        rows.append(_planned(tool, step_no, call_idx, call_id, arguments))
         if tool.name not in TERMINAL:
-            said = FunctionCall(name=name, arguments=clean_text(call.arguments))
-            refs.append(ToolCallRef(id=call_id, function=said))
+            function = FunctionCall(name=name, arguments=clean_text(call.arguments))
+            refs.append(ToolCallRef(id=call_id, function=function))
     messages: list[Message] = []
     if refs:
-        messages.append(Message(role=Role.ASSISTANT, content=text or None, tool_calls=tuple(refs)))
+        said = text or clean_text(decision.thought).strip() or None
+        messages.append(Message(role=Role.ASSISTANT, content=said, tool_calls=tuple(refs)))
         messages += [
             Message(role=Role.TOOL, content=f"Error: {problem}", tool_call_id=call_id) for call_id, problem in problems
         ]
     return Calls(_begun(tuple(rows)), tuple(messages), tuple(problem for _, problem in problems))
+
+
+def handed_over(row: ToolCallRow) -> str | None:
+    """The text with which a call gives the turn back to the user; None when it does not."""
+    if row.tool_name == CLARIFICATION:
+        return "\n".join(row.arguments["questions"])
+    return row.arguments["answer"] if row.tool_name == ANSWER else None
+
+
+def _as_told(
+    decision: Decision, tools: Mapping[str, ToolDescriptor], step_no: int, first_idx: int, finish_reason: str
+) -> Answer | Calls:
+    """What readers have already stands, whatever is wrong around it."""
+    tool = tools.get(decision.answer_tool)
+    if decision.answer_tool == ANSWER and tool is not None:
+        arguments = {"reasoning": "", "answer": decision.answer}
+        return Calls((_planned(tool, step_no, first_idx, new_call_id(), arguments),), (), ())
+    written = decision.calls[0].arguments if decision.calls else decision.text
+    failed = finish_reason != _CUT and _SAYS_FAILED.search(written)
+    return Answer(decision.answer, finish_reason, "failed" if failed else "completed")
+
+
+def _planned(tool: ToolDescriptor, step_no: int, call_idx: int, call_id: str, arguments: dict[str, Any]) -> ToolCallRow:
+    return ToolCallRow(
+        step_no=step_no,
+        call_idx=call_idx,
+        call_id=call_id,
+        tool_name=tool.name,
+        tool_version_id=tool.version_id,
+        effect_class=tool.effect_class,
+        state=CallState.PLANNED,
+        arguments=arguments,
+    )
 
 
 def _tellable(name: str) -> str:

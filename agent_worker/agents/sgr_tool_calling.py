@@ -1,6 +1,6 @@
 """SGRToolCallingAgent: a structured reasoning first, then the tools; two LLM calls per step."""
 
-from agent_worker.agents.contract import Decision, MadeCall, Mind, Prompt, Reasoned
+from agent_worker.agents.contract import Decision, MadeCall, Mind, Prompt, Reasoned, decided
 from agent_worker.tools.arguments import ArgumentsInvalid, clean_text, read_arguments
 from maruntime.domain.message import FunctionCall, Message, Role, ToolCallRef
 from maruntime.domain.tool import ToolDescriptor
@@ -41,9 +41,7 @@ class SGRToolCallingAgent:
         """Ask for at least one call of a tool that acts."""
         acting = tuple(tool for tool in prompt.tools if tool.name != REASONING)
         reply = await mind.ask(prompt.with_tools(acting), tool_choice="required")
-        return Decision(
-            reply.content, reply.tool_calls, reply.finish_reason, reply.usage, mind.answer, mind.answer_is_whole
-        )
+        return decided(reply, mind.told)
 
 
 def _reasoning_tool(prompt: Prompt) -> ToolDescriptor | None:

@@ -1,6 +1,6 @@
 """ToolCallingAgent: one LLM call per step, the model picks the tools."""
 
-from agent_worker.agents.contract import Decision, Mind, Prompt, Reasoned
+from agent_worker.agents.contract import Decision, Mind, Prompt, Reasoned, decided
 
 
 class ToolCallingAgent:
@@ -13,6 +13,4 @@ class ToolCallingAgent:
     async def select_action(self, prompt: Prompt, mind: Mind) -> Decision:
         """Ask for at least one tool call."""
         reply = await mind.ask(prompt, tool_choice="required")
-        return Decision(
-            reply.content, reply.tool_calls, reply.finish_reason, reply.usage, mind.answer, mind.answer_is_whole
-        )
+        return decided(reply, mind.told)

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from agent_worker.tools.contract import ToolResult
+from agent_worker.tools.contract import ToolContext, ToolResult
 from maruntime.domain.commit import Artifact
 from maruntime.ids import new_id
 
 
-async def create_report(arguments: dict[str, Any]) -> ToolResult:
+async def create_report(arguments: dict[str, Any], context: ToolContext) -> ToolResult:
     """Make the artifact; it is stored together with this result, or not at all."""
     title, content = arguments["title"].strip(), arguments["content"].strip()
     text = f"# {title}\n\n{content}\n\n*Confidence: {arguments['confidence']}*\n"

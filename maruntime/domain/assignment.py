@@ -30,5 +30,7 @@ class Assignment:
     tools: tuple[ToolDescriptor, ...]
     transcript: tuple[Message, ...]
     open_calls: tuple[ToolCallRow, ...] = ()
+    elapsed: timedelta = timedelta()
+    """Since the run was accepted, by the store's clock."""
     context: dict[str, Any] = field(default_factory=dict)
     trace: dict[str, str] = field(default_factory=dict)

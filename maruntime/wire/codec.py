@@ -288,6 +288,7 @@ def _assignment_to_wire(start: Assignment) -> pb.StartRun:
         trace=start.trace,
         tools=[_tool_to_wire(tool) for tool in start.tools],
         session_id=start.session_id,
+        elapsed_ms=_ms(start.elapsed),
     )
 
 
@@ -305,6 +306,7 @@ def _assignment_from_wire(wire: pb.StartRun) -> Assignment:
         transcript=tuple(_message_from_wire(message) for message in wire.transcript),
         open_calls=tuple(_call_from_wire(call) for call in wire.open_calls),
         context=_object_from(wire.context_json or b"{}"),
+        elapsed=timedelta(milliseconds=wire.elapsed_ms),
         trace=dict(wire.trace),
     )
 
@@ -389,6 +391,9 @@ def _tool_to_wire(tool: ToolDescriptor) -> pb.ToolDescriptor:
         schema_json=orjson.dumps(tool.parameters),
         effect_class=tool.effect_class.value,
         timeout_ms=_ms(tool.timeout),
+        remote_json=orjson.dumps(tool.remote) if tool.remote else b"",
+        output_limit=tool.output_limit,
+        version=tool.version,
     )
 
 
@@ -402,6 +407,9 @@ def _tool_from_wire(wire: pb.ToolDescriptor) -> ToolDescriptor:
         parameters=_object_from(wire.schema_json),
         effect_class=EffectClass(wire.effect_class),
         timeout=timedelta(milliseconds=wire.timeout_ms),
+        remote=_object_from(wire.remote_json) if wire.remote_json else None,
+        output_limit=wire.output_limit or 256 * 1024,
+        version=wire.version or 1,
     )
 
 

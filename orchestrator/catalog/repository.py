@@ -1,14 +1,37 @@
 """Templates and tools in Postgres, as domain types."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from maruntime.domain.rule import ALL_TOOLS
 from maruntime.domain.template import TemplateBody, TemplateVersion
 from maruntime.domain.tool import ToolDescriptor
-from maruntime.ids import new_id
-from orchestrator.persistence.rows.catalog import TemplateRow, TemplateVersionRow, ToolRow, ToolVersionRow
+from orchestrator.persistence.rows.catalog import (
+    TemplateRow,
+    TemplateToolRow,
+    TemplateVersionRow,
+    ToolCheckRow,
+    ToolRow,
+    ToolVersionRow,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCheck:
+    """Whether a worker could load a version of a Python tool."""
+
+    state: str
+    """`asked`, `passed` or `failed`."""
+    activates: bool
+    problem: str | None
+    checked_by: str | None
+    checked_at: datetime | None
 
 
 class CatalogRepository:
@@ -18,12 +41,16 @@ class CatalogRepository:
         self._tx = tx
 
     async def template_by_name(self, name: str, version: int | None = None) -> TemplateVersion | None:
-        """The version asked for, or the active one; None when there is none."""
+        """The version asked for, or the active one; None when there is none, or when the template is not active."""
         wanted = TemplateRow.active_version if version is None else version
         query = (
             select(TemplateRow.name, TemplateVersionRow)
             .join(TemplateVersionRow, TemplateVersionRow.template_id == TemplateRow.id)
-            .where(TemplateRow.name == name, TemplateVersionRow.version == wanted)
+            .where(
+                TemplateRow.name == name,
+                TemplateVersionRow.version == wanted,
+                TemplateRow.active_version.is_not(None),
+            )
         )
         return _template((await self._tx.execute(query)).one_or_none())
 
@@ -66,38 +93,113 @@ class CatalogRepository:
         )
         return [_tool(name, row) for name, row in (await self._tx.execute(query)).all()]
 
-    async def save_tool(self, name: str, body: dict[str, Any]) -> bool:
-        """Add a version and make it active, unless some version says the same already."""
-        tool = (await self._tx.execute(select(ToolRow).where(ToolRow.name == name))).scalar_one_or_none()
-        if tool is None:
-            tool = ToolRow(id=new_id("tool"), tenant_id=None, name=name)
-            self._tx.add(tool)
-            await self._tx.flush()
-        versions = (await self._tx.scalars(select(ToolVersionRow).where(ToolVersionRow.tool_id == tool.id))).all()
-        if any(version.body == body for version in versions):
-            return False
-        version = len(versions) + 1
-        self._tx.add(ToolVersionRow(id=new_id("toolv"), tool_id=tool.id, version=version, body=body))
-        tool.active_version = version
-        return True
+    async def tool_states(self) -> dict[str, bool]:
+        """Every tool by name, and whether it is active."""
+        rows = await self._tx.execute(select(ToolRow.name, ToolRow.active_version).order_by(ToolRow.name))
+        return {name: active is not None for name, active in rows.all()}
 
-    async def save_template(self, name: str, body: TemplateBody) -> bool:
-        """Add a version and make it active, unless some version says the same already."""
-        said = body.model_dump(mode="json")
-        template = (await self._tx.execute(select(TemplateRow).where(TemplateRow.name == name))).scalar_one_or_none()
-        if template is None:
-            template = TemplateRow(id=new_id("tpl"), tenant_id=None, name=name)
-            self._tx.add(template)
-            await self._tx.flush()
-        versions = (
-            await self._tx.scalars(select(TemplateVersionRow).where(TemplateVersionRow.template_id == template.id))
-        ).all()
-        if any(version.body == said for version in versions):
-            return False
-        version = len(versions) + 1
-        self._tx.add(TemplateVersionRow(id=new_id("tplv"), template_id=template.id, version=version, body=said))
-        template.active_version = version
-        return True
+    async def active_templates_that_need(self, tool: str) -> list[str]:
+        """`name@version` of each active template that cannot work without the tool."""
+        query = (
+            select(TemplateRow.name, TemplateVersionRow.version)
+            .join(TemplateVersionRow, TemplateVersionRow.template_id == TemplateRow.id)
+            .join(TemplateToolRow, TemplateToolRow.template_version_id == TemplateVersionRow.id)
+            .where(
+                TemplateVersionRow.version == TemplateRow.active_version,
+                TemplateToolRow.tool_name == tool,
+                TemplateToolRow.required,
+            )
+            .order_by(TemplateRow.name)
+        )
+        return [f"{name}@{version}" for name, version in (await self._tx.execute(query)).all()]
+
+    async def templates_that_name(self, tool: str, *, limit: int) -> list[dict[str, Any]]:
+        """The active versions of templates that name the tool or allow the whole catalog."""
+        query = (
+            select(
+                TemplateRow.name,
+                TemplateVersionRow.version,
+                func.bool_or(TemplateToolRow.required & (TemplateToolRow.tool_name == tool)).label("required"),
+            )
+            .join(TemplateVersionRow, TemplateVersionRow.template_id == TemplateRow.id)
+            .join(TemplateToolRow, TemplateToolRow.template_version_id == TemplateVersionRow.id)
+            .where(
+                TemplateVersionRow.version == TemplateRow.active_version,
+                TemplateToolRow.tool_name.in_((tool, ALL_TOOLS)),
+            )
+            .group_by(TemplateRow.name, TemplateVersionRow.version)
+            .order_by(TemplateRow.name)
+            .limit(limit)
+        )
+        return [dict(row._mapping) for row in await self._tx.execute(query)]
+
+    def note_tools(self, version_id: str, named: Mapping[str, bool]) -> None:
+        """Store which tools a version of a template names, in the transaction that stores the version."""
+        self._tx.add_all(
+            TemplateToolRow(template_version_id=version_id, tool_name=name, required=required)
+            for name, required in named.items()
+        )
+
+    # --- checks of python tools
+
+    async def ask_check(self, version_id: str, *, activates: bool) -> None:
+        """Ask the workers whether they can load a version; asking again begins anew."""
+        statement = insert(ToolCheckRow).values(tool_version_id=version_id, state="asked", activates=activates)
+        await self._tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=[ToolCheckRow.tool_version_id],
+                set_={"state": "asked", "activates": activates, "problem": None, "asked_at": func.now()},
+            )
+        )
+
+    async def inherit_check(self, version_id: str, former_id: str) -> None:
+        """Let a version have the check of one that calls the same code."""
+        former = await self.check(former_id)
+        if former is not None:
+            row = ToolCheckRow(tool_version_id=version_id, activates=False)
+            row.state, row.problem, row.checked_by = former.state, former.problem, former.checked_by
+            row.checked_at = former.checked_at
+            self._tx.add(row)
+
+    async def check(self, version_id: str) -> ToolCheck | None:
+        """What is known of a version's check."""
+        row = await self._tx.get(ToolCheckRow, version_id)
+        if row is None:
+            return None
+        return ToolCheck(row.state, row.activates, row.problem, row.checked_by, row.checked_at)
+
+    async def save_check(self, version_id: str, *, problem: str | None, by: str) -> None:
+        """Note what a worker found."""
+        change = (
+            update(ToolCheckRow)
+            .where(ToolCheckRow.tool_version_id == version_id)
+            .values(
+                state="passed" if problem is None else "failed", problem=problem, checked_by=by, checked_at=func.now()
+            )
+        )
+        await self._tx.execute(change)
+
+    async def unchecked_tools(self, *, limit: int) -> list[ToolDescriptor]:
+        """The versions that wait for a worker's check, those that wait longest first."""
+        query = (
+            select(ToolRow.name, ToolVersionRow)
+            .join(ToolVersionRow, ToolVersionRow.tool_id == ToolRow.id)
+            .join(ToolCheckRow, ToolCheckRow.tool_version_id == ToolVersionRow.id)
+            .where(ToolCheckRow.state == "asked")
+            .order_by(ToolCheckRow.asked_at)
+            .limit(limit)
+        )
+        return [_tool(name, row) for name, row in (await self._tx.execute(query)).all()]
+
+    async def tool_name_of(self, version_id: str) -> tuple[str, int] | None:
+        """The name and number of a version."""
+        query = (
+            select(ToolRow.name, ToolVersionRow.version)
+            .join(ToolVersionRow, ToolVersionRow.tool_id == ToolRow.id)
+            .where(ToolVersionRow.id == version_id)
+        )
+        row = (await self._tx.execute(query)).one_or_none()
+        return None if row is None else (row[0], row[1])
 
 
 def _template(row: Any) -> TemplateVersion | None:
@@ -114,4 +216,4 @@ def _template(row: Any) -> TemplateVersion | None:
 
 
 def _tool(name: str, row: ToolVersionRow) -> ToolDescriptor:
-    return ToolDescriptor(version_id=row.id, name=name, **row.body)
+    return ToolDescriptor(**{**row.body, "version_id": row.id, "name": name, "version": row.version})

@@ -29,23 +29,25 @@ class TemplateCatalog:
         self._fresh_for = fresh_for.total_seconds()
         self._active: dict[str, tuple[float, TemplateVersion]] = {}
         self._versions: OrderedDict[str, TemplateVersion] = OrderedDict()
+        self._changes = 0
 
     async def by_name(self, name: str, version: int | None = None) -> TemplateVersion:
         """The active version of a template, or the one asked for.
 
         Raises:
-            ModelNotFound: no such template, or no such version of it.
+            ModelNotFound: no such template, no such version of it, or the template is not active.
         """
         known = self._active.get(name)
-        if version is None and known and self._clock.monotonic() - known[0] < self._fresh_for:
+        asked_at, changes = self._clock.monotonic(), self._changes
+        if version is None and known and asked_at - known[0] < self._fresh_for:
             return known[1]
         async with transaction(self._maker) as tx:
             template = await CatalogRepository(tx).template_by_name(name, version)
         if template is None:
             asked = name if version is None else f"{name}@{version}"
             raise ModelNotFound(f"The model {asked!r} does not exist", model=asked)
-        if version is None:
-            self._active[name] = (self._clock.monotonic(), template)
+        if version is None and changes == self._changes:  # else it may be what was active before
+            self._active[name] = (asked_at, template)
         self._remember(template)
         return template
 
@@ -69,6 +71,11 @@ class TemplateCatalog:
         """The active version of every template, by name."""
         async with transaction(self._maker) as tx:
             return await CatalogRepository(tx).active_templates()
+
+    def forget(self) -> None:
+        """Ask again which versions are active: this replica has just changed the catalog."""
+        self._changes += 1
+        self._active.clear()
 
     def _remember(self, template: TemplateVersion) -> None:
         self._versions[template.id] = template

@@ -22,19 +22,29 @@ class ToolCatalog:
         self._fresh_for = fresh_for.total_seconds()
         self._read_at = float("-inf")
         self._active: dict[str, ToolDescriptor] = {}
+        self._changes = 0
 
     async def active(self) -> dict[str, ToolDescriptor]:
         """The active version of every tool, by name."""
-        if self._clock.monotonic() - self._read_at >= self._fresh_for:
-            async with transaction(self._maker) as tx:
-                self._active = {tool.name: tool for tool in await CatalogRepository(tx).active_tools()}
-            self._read_at = self._clock.monotonic()
-        return self._active
+        asked_at, changes = self._clock.monotonic(), self._changes
+        if asked_at - self._read_at < self._fresh_for:
+            return self._active
+        async with transaction(self._maker) as tx:
+            active = {tool.name: tool for tool in await CatalogRepository(tx).active_tools()}
+        if changes == self._changes:  # else what was read may be what was there before
+            self._active, self._read_at = active, asked_at
+        return active
+
+    def forget(self) -> None:
+        """Ask again: this replica has just changed the catalog."""
+        self._changes += 1
+        self._read_at = float("-inf")
 
     async def offered(self, names: Iterable[str], planned_versions: set[str]) -> tuple[ToolDescriptor, ...]:
         """The active tools of these names in this order, then the versions that open calls were planned with."""
         active = await self.active()
-        tools = [active[name] for name in names if name in active]
+        listed = list(names)
+        tools = list(active.values()) if "*" in listed else [active[name] for name in listed if name in active]
         missing = planned_versions - {tool.version_id for tool in tools}
         if missing:
             async with transaction(self._maker) as tx:

@@ -31,6 +31,7 @@ class Snapshots:
             tenant_id=stored.tenant_id,
             principal_id=stored.principal_id,
             lease=stored.lease_left,
+            elapsed=stored.elapsed,
             last_commit=stored.last_commit,
             step_no=stored.step_no,
             template=template,

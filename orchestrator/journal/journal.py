@@ -33,6 +33,7 @@ from maruntime.errors import (
 )
 from maruntime.ids import new_run_id, new_session_id, new_turn_id
 from orchestrator.journal import statements as sql
+from orchestrator.persistence.audit import Actor
 from orchestrator.persistence.engine import STORE_ERRORS
 
 log = structlog.get_logger()
@@ -102,6 +103,7 @@ class Snapshot:
     counters: dict[str, Any]
     context: dict[str, Any]
     lease_left: timedelta
+    elapsed: timedelta
     transcript: tuple[Message, ...]
     open_calls: tuple[ToolCallRow, ...]
 
@@ -257,6 +259,7 @@ class Journal:
             counters=row["counters"],
             context=row["context"],
             lease_left=row["lease_left"],
+            elapsed=row["elapsed"],
             transcript=tuple(Message.model_validate(message) for message in row["transcript"]),
             open_calls=tuple(_call_from_json(call) for call in row["open_calls"]),
         )
@@ -380,6 +383,26 @@ class Journal:
         if not rows:
             raise SessionNotFound(session_id=session_id)
         return tuple(_moved(row, "cancelled") for row in rows if row["id"] is not None)
+
+    async def cancel_run(self, actor: Actor, session_id: str) -> tuple[RunEvent, ...]:
+        """Cancel the active run of any session of the tenant, and audit it; the session stays open.
+
+        Raises:
+            SessionNotFound: no such session of the tenant.
+        """
+        async with self._store() as connection:
+            if await connection.fetchval(sql.IS_THERE, session_id, actor.tenant_id) is None:
+                raise SessionNotFound(f"The session {session_id!r} does not exist", session_id=session_id)
+            rows = await connection.fetch(
+                sql.CANCEL_RUN,
+                session_id,
+                actor.tenant_id,
+                _failure_json(_CANCELLED),
+                actor.principal_id,
+                actor.key_id,
+                actor.request_id,
+            )
+        return tuple(_moved(row, "cancelled") for row in rows)
 
     # --- read
 

@@ -115,6 +115,7 @@ $1 maps `endpoint|version`, $2 maps an endpoint to `[instance, attachment]`.
 SNAPSHOT = """
 select r.session_id, r.tenant_id, r.principal_id, r.template_version_id, r.commit_no, r.step_no, r.counters, r.context,
        greatest(r.lease_until - clock_timestamp(), interval '0') as lease_left,
+       clock_timestamp() - r.accepted_at as elapsed,
        (select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                 'role', m.role, 'tool_calls', m.tool_calls, 'tool_call_id', m.tool_call_id, 'name', m.name))
                 || jsonb_build_object('content', m.content) order by m.id), '[]')
@@ -285,6 +286,26 @@ with closed as (
 select closed.id as session_id, cancelled.* from closed left join cancelled on true
 """
 """Close a session and cancel its active run; the old owner's commits fail from here on."""
+
+CANCEL_RUN = """
+with cancelled as (
+    update runs r set state = 'CANCELLED', epoch = r.epoch + 1, owner = null, attachment = null, lease_until = null,
+                      waiting_for = null, waiting_until = null, ended_at = now(), last_seq = r.last_seq + 1,
+                      failure = $3::jsonb
+    where r.session_id = $1 and r.tenant_id = $2 and r.state in ('QUEUED', 'RUNNING', 'WAITING')
+    returning r.id, r.epoch, r.last_seq, r.state, r.failure
+), noted as (
+    insert into run_events (run_id, seq, epoch, type, payload)
+    select id, last_seq, epoch, 'RunCancelled', failure from cancelled
+), audited as (
+    insert into audit_log (tenant_id, principal_id, key_id, request_id, action, target, after)
+    select $2, $4, $5, $6, 'session.cancelled', 'session:' || $1, jsonb_build_object('run_id', id) from cancelled
+)
+select id, epoch, last_seq, state, failure from cancelled
+"""
+"""An administrator ends a session's active run; the session stays open."""
+
+IS_THERE = "select 1 from sessions where id = $1 and tenant_id = $2"
 
 EVENTS_AFTER = """
 select epoch, seq, type, payload from run_events where run_id = $1 and seq > $2 order by seq limit 500

@@ -168,6 +168,7 @@ def platform(scripted_llm: tuple[ScriptedLLM, str], tmp_path_factory: pytest.Tem
     environment |= {"MARUNTIME_HOME": str(home), "OPENAI_BASE_URL": llm_url, "OPENAI_API_KEY": "scripted"}
     # Not the default port: another system would take it while a test restarts this one's orchestrator.
     environment["PORT"] = str(free_port())
+    environment["MARUNTIME_WORKER__REMOTE_ALLOWED_PRIVATE"] = '["127.0.0.1"]'
 
     def supervisor(*words: str) -> None:
         done = subprocess.run(

@@ -244,7 +244,7 @@ class Pin(_message.Message):
     def __init__(self, template_version_id: _Optional[str] = ..., template: _Optional[_Union[TemplateSnapshot, _Mapping]] = ...) -> None: ...
 
 class StartRun(_message.Message):
-    __slots__ = ("run", "lease_ms", "last_commit", "step_no", "template", "transcript", "context_json", "open_calls", "principal_id", "tenant_id", "trace", "tools", "session_id")
+    __slots__ = ("run", "lease_ms", "last_commit", "step_no", "template", "transcript", "context_json", "open_calls", "principal_id", "tenant_id", "trace", "tools", "session_id", "elapsed_ms")
     class TraceEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +265,7 @@ class StartRun(_message.Message):
     TRACE_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_MS_FIELD_NUMBER: _ClassVar[int]
     run: RunRef
     lease_ms: int
     last_commit: int
@@ -278,7 +279,8 @@ class StartRun(_message.Message):
     trace: _containers.ScalarMap[str, str]
     tools: _containers.RepeatedCompositeFieldContainer[ToolDescriptor]
     session_id: str
-    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., lease_ms: _Optional[int] = ..., last_commit: _Optional[int] = ..., step_no: _Optional[int] = ..., template: _Optional[_Union[TemplateSnapshot, _Mapping]] = ..., transcript: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., context_json: _Optional[bytes] = ..., open_calls: _Optional[_Iterable[_Union[ToolCallRow, _Mapping]]] = ..., principal_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., trace: _Optional[_Mapping[str, str]] = ..., tools: _Optional[_Iterable[_Union[ToolDescriptor, _Mapping]]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    elapsed_ms: int
+    def __init__(self, run: _Optional[_Union[RunRef, _Mapping]] = ..., lease_ms: _Optional[int] = ..., last_commit: _Optional[int] = ..., step_no: _Optional[int] = ..., template: _Optional[_Union[TemplateSnapshot, _Mapping]] = ..., transcript: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., context_json: _Optional[bytes] = ..., open_calls: _Optional[_Iterable[_Union[ToolCallRow, _Mapping]]] = ..., principal_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., trace: _Optional[_Mapping[str, str]] = ..., tools: _Optional[_Iterable[_Union[ToolDescriptor, _Mapping]]] = ..., session_id: _Optional[str] = ..., elapsed_ms: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("run", "commit_no", "verdict", "last_seq", "retry_ms")
@@ -383,7 +385,7 @@ class TemplateSnapshot(_message.Message):
     def __init__(self, version_id: _Optional[str] = ..., name: _Optional[str] = ..., body_json: _Optional[bytes] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ToolDescriptor(_message.Message):
-    __slots__ = ("version_id", "name", "kind", "locator", "schema_json", "effect_class", "timeout_ms", "description")
+    __slots__ = ("version_id", "name", "kind", "locator", "schema_json", "effect_class", "timeout_ms", "description", "remote_json", "output_limit", "version")
     VERSION_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -392,6 +394,9 @@ class ToolDescriptor(_message.Message):
     EFFECT_CLASS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_JSON_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
     version_id: str
     name: str
     kind: str
@@ -400,4 +405,7 @@ class ToolDescriptor(_message.Message):
     effect_class: str
     timeout_ms: int
     description: str
-    def __init__(self, version_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., locator: _Optional[str] = ..., schema_json: _Optional[bytes] = ..., effect_class: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., description: _Optional[str] = ...) -> None: ...
+    remote_json: bytes
+    output_limit: int
+    version: int
+    def __init__(self, version_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., locator: _Optional[str] = ..., schema_json: _Optional[bytes] = ..., effect_class: _Optional[str] = ..., timeout_ms: _Optional[int] = ..., description: _Optional[str] = ..., remote_json: _Optional[bytes] = ..., output_limit: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...

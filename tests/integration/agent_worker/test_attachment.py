@@ -33,7 +33,7 @@ class Gate:
         self.opened = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def __call__(self, arguments):
+    async def __call__(self, arguments, context):
         self.begun.set()
         try:
             await self.opened.wait()

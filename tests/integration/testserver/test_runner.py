@@ -12,7 +12,8 @@ from testserver.runner import Runner
 from testserver.scripted_llm import ScriptedLLM
 from testserver.settings import CHECKOUT, StackSettings
 
-SHIPPED = sorted(file.stem for file in (CHECKOUT / "cases").glob("*.yaml"))
+# The fake gateway speaks the chat wire of two templates; the whole set runs against the real system (`make itest`).
+SHIPPED = ("clarification", "clarification_route", "instance_reuse", "smoke")
 
 HEAD = """\
 name: probe

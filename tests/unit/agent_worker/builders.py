@@ -254,6 +254,12 @@ class Scene:
         return self.line.commits
 
     @property
+    def offered(self) -> dict[str, Any]:
+        """What a step stores of its tools when none was dropped."""
+        kept = {tool.name: tool.version_id for tool in self.assignment.tools}
+        return {"offered": kept, "dropped": {}, "forced": None}
+
+    @property
     def transcript(self) -> list[Message]:
         """What the journal holds after the commits."""
         return [*self.assignment.transcript, *(said for commit in self.line.commits for said in commit.messages)]

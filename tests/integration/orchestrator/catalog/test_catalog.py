@@ -1,15 +1,18 @@
 """The shipped catalog, versions that stay, and what an operator changed."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from maruntime.errors import ModelNotFound
 from maruntime.testing.clock import FakeClock
-from orchestrator.catalog.repository import CatalogRepository
+from orchestrator.catalog import editions
+from orchestrator.catalog.editions import ADMIN, Shelf
 from orchestrator.catalog.seeding import seed_defaults, shipped_templates, shipped_tools
 from orchestrator.catalog.templates import TemplateCatalog
+from orchestrator.catalog.tool_checks import body_of
 from orchestrator.catalog.tools import ToolCatalog
 from orchestrator.persistence.engine import opened_engine
 from orchestrator.persistence.transaction import transaction
@@ -28,7 +31,14 @@ async def revise(maker: Maker, description: str) -> None:
     """What an operator does: another version, which becomes the active one."""
     body = shipped_templates()["assistant"].model_copy(update={"description": description})
     async with transaction(maker) as tx:
-        assert await CatalogRepository(tx).save_template("assistant", body)
+        await _put(editions.templates(tx), "assistant", body.model_dump(mode="json"))
+
+
+async def _put(shelf: Shelf, name: str, body: dict[str, Any]) -> None:
+    entry = await shelf.entry(name)
+    assert entry is not None
+    added = await shelf.add(entry, body, origin=ADMIN)
+    await shelf.activate(entry, added.version)
 
 
 async def test_what_is_shipped_is_in_the_catalog(templates: TemplateCatalog, tools: ToolCatalog) -> None:
@@ -131,9 +141,8 @@ async def test_tools_are_offered_in_the_order_asked_for_and_with_planned_version
     ledger: Ledger, maker: Maker, tools: ToolCatalog, clock: FakeClock
 ) -> None:
     old = (await tools.active())["create_report"]
-    body = old.model_copy(update={"description": "Newer."}).model_dump(mode="json", exclude={"version_id", "name"})
     async with transaction(maker) as tx:
-        await CatalogRepository(tx).save_tool("create_report", body)
+        await _put(editions.tools(tx), "create_report", body_of(old.model_copy(update={"description": "Newer."})))
     clock.advance(2)
 
     offered = await tools.offered(["final_answer", "unknown", "create_report"], {old.version_id})

@@ -12,6 +12,7 @@ from maruntime.domain.run import RUN_TRANSITIONS, Failure, RunRef, RunState, Wai
 from maruntime.errors import Fenced, SessionBusy
 from maruntime.testing.builders import a_call, a_commit, an_event
 from orchestrator.journal import statements
+from orchestrator.persistence.audit import Actor
 from tests.integration.orchestrator.ledger import ALICE, MAX_ATTEMPTS, Ledger, a_turn, offer
 
 
@@ -110,6 +111,7 @@ MOVES: dict[str, set[tuple[str, str]]] = {
     "SWEEP_LEASES": {("RUNNING", "QUEUED"), ("RUNNING", "FAILED"), ("RUNNING", "DEAD")},
     "SWEEP_DEADLINES": {("QUEUED", "EXPIRED"), ("WAITING", "EXPIRED")},
     "CLOSE_SESSION": {("QUEUED", "CANCELLED"), ("RUNNING", "CANCELLED"), ("WAITING", "CANCELLED")},
+    "CANCEL_RUN": {("QUEUED", "CANCELLED"), ("RUNNING", "CANCELLED"), ("WAITING", "CANCELLED")},
 }
 """What each statement does to a run's state; the moves that are seen below are compared with it."""
 
@@ -225,3 +227,5 @@ async def _try(ledger: Ledger, name: str, variant: object, run_id: str, session_
             await journal.sweep_deadlines()
         case "CLOSE_SESSION":
             await journal.close_session(ALICE, session_id)
+        case "CANCEL_RUN":
+            await journal.cancel_run(Actor.from_principal(ALICE, "req-1"), session_id)

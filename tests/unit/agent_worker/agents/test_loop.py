@@ -10,6 +10,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_worker.agents.progress import Counters
 from agent_worker.llm.contract import LLMToolCall
 from agent_worker.llm.errors import LLMRefused, LLMUnavailable
 from agent_worker.tools.contract import ToolResult
@@ -54,7 +55,7 @@ def logs():
 
 
 def counters(**said):
-    return {"clarifications": 0, "invalid_answers": 0, "tool_calls": 0, "complaint": None} | said
+    return {**Counters().to_json(), **said}
 
 
 def ended(commits):
@@ -80,7 +81,7 @@ class Till:
         self.paid = []
         self.order = scene_order
 
-    async def __call__(self, arguments):
+    async def __call__(self, arguments, context):
         self.paid.append(arguments)
         if self.order is not None:
             self.order.append("effect")
@@ -102,7 +103,7 @@ async def test_a_report_and_an_answer_are_three_commits():
         run=RUN,
         commit_no=1,
         step_no=1,
-        counters=counters(tool_calls=1),
+        counters=counters(tool_calls=1, calls={"create_report": 1}, llm_calls=1, tokens=12),
         messages=(Message(role=Role.ASSISTANT, content="look", tool_calls=(calling(call_id, "create_report", said),)),),
         calls=(
             ToolCallRow(
@@ -117,7 +118,7 @@ async def test_a_report_and_an_answer_are_three_commits():
             ),
         ),
         events=(
-            NewEvent(EventType.STEP_REASONED, {"step": 1, "text": "look"}),
+            NewEvent(EventType.STEP_REASONED, {"step": 1, "text": "look", "tools": scene.offered}),
             NewEvent(EventType.TOOL_CALL_PLANNED, {"step": 1, "tool": "create_report", "call_id": call_id}),
         ),
         usage=Usage(10, 2, 1),
@@ -128,7 +129,7 @@ async def test_a_report_and_an_answer_are_three_commits():
         run=RUN,
         commit_no=2,
         step_no=1,
-        counters=counters(tool_calls=1),
+        counters=counters(tool_calls=1, calls={"create_report": 1}, llm_calls=1, tokens=12),
         messages=(tool_says(call_id, text),),
         calls=(replace(t1.calls[0], state=CallState.DONE, result=text, artifact_id=artifact.id),),
         events=(
@@ -151,11 +152,11 @@ async def test_a_report_and_an_answer_are_three_commits():
         run=RUN,
         commit_no=3,
         step_no=2,
-        counters=counters(tool_calls=1),
+        counters=counters(tool_calls=1, calls={"create_report": 1}, llm_calls=2, tokens=18),
         messages=(assistant("Here it is."),),
         calls=(answer,),
         events=(
-            NewEvent(EventType.STEP_REASONED, {"step": 2, "text": ""}),
+            NewEvent(EventType.STEP_REASONED, {"step": 2, "text": "", "tools": scene.offered}),
             NewEvent(EventType.RUN_COMPLETED, {"text": "Here it is.", "finish_reason": "stop", "status": "completed"}),
         ),
         usage=Usage(5, 1),
@@ -245,7 +246,7 @@ async def test_a_step_with_reasoning_is_two_calls_and_one_commit():
     assert thought.arguments == orjson.loads(reasoning("one", "two", situation="here").arguments)
     assert (action.tool_name, action.call_idx, action.state) == ("create_report", 1, CallState.PLANNED)
     assert t1.usage == Usage(7, 3)
-    assert t1.events[0].payload == {"step": 1, "text": "one\ntwo\nhere"}
+    assert t1.events[0].payload == {"step": 1, "text": "one\ntwo\nhere", "tools": scene.offered}
     assert [message.role for message in t1.messages] == [Role.ASSISTANT, Role.TOOL, Role.ASSISTANT]
     assert scene.llm.read(1) == [message.to_openai() for message in (user(), *t1.messages[:2])]
     assert [row.tool_name for row in t4.calls] == ["reasoning", "final_answer"]
@@ -302,7 +303,7 @@ async def test_a_question_parks_the_run():
         EventType.RUN_WAITING,
         {"waiting_for": "clarification", "text": "Which year?\nWhich city?", "finish_reason": "stop"},
     )
-    assert t4.counters == counters(clarifications=1)
+    assert t4.counters["clarifications"] == 1
     (asked,) = t4.calls
     assert (asked.tool_name, asked.state, asked.result) == ("clarification", CallState.DONE, "")
 
@@ -315,7 +316,7 @@ async def test_an_answered_question_goes_on_from_the_transcript():
     (t4,) = await scene.run()
 
     assert scene.llm.read(0) == [message.to_openai() for message in transcript]
-    assert (t4.commit_no, t4.step_no, t4.counters) == (2, 2, counters(clarifications=1))
+    assert (t4.commit_no, t4.step_no, t4.counters["clarifications"]) == (2, 2, 1)
 
 
 async def test_enough_questions_remove_the_question():
@@ -333,7 +334,7 @@ async def test_open_calls_are_made_before_the_model_is_asked():
     open_call = a_call("toolv_look", step_no=2)
     asked = []
 
-    async def look(arguments):
+    async def look(arguments, context):
         asked.append(len(scene.llm.requests))
         return ToolResult("seen")
 
@@ -594,7 +595,7 @@ async def test_a_step_that_is_too_large_to_be_stored_fails_the_run(said):
 
 
 async def test_a_result_that_is_too_large_to_be_stored_fails_the_run_behind_its_plan():
-    async def look(arguments):
+    async def look(arguments, context):
         return ToolResult("seen", artifacts=(Artifact("art_1", "a", "text/plain", b"x" * 16 * 1024 * 1024),))
 
     scene = Scene(reply(call("look")), tools=(LOOK, FINAL), functions={"look": look})
@@ -623,7 +624,7 @@ async def test_anything_unexpected_fails_the_run_without_details():
 
 @pytest.mark.parametrize("trouble", ["raises", "hangs"])
 async def test_a_tool_that_fails_is_read_by_the_model(trouble):
-    async def look(arguments):
+    async def look(arguments, context):
         if trouble == "raises":
             raise RuntimeError("secret")
         await asyncio.Event().wait()
@@ -733,7 +734,7 @@ async def test_a_fenced_commit_ends_everything_that_is_said():
 
 
 async def test_a_run_that_is_lost_during_a_tool_says_nothing_more():
-    async def pay(arguments):
+    async def pay(arguments, context):
         scene.outbox.lose()
         return ToolResult("paid")
 
@@ -759,7 +760,7 @@ async def test_a_draining_worker_gives_the_run_back_between_steps():
     last = commits[-1]
     assert (last.end, last.messages, last.calls) == (End(EndKind.RELEASED), (), ())
     assert last.events == (NewEvent(EventType.RUN_REQUEUED, {"reason": "worker_drained"}),)
-    assert (last.commit_no, last.step_no, last.counters) == (3, 1, counters(tool_calls=1))
+    assert (last.commit_no, last.step_no, last.counters["tool_calls"]) == (3, 1, 1)
 
 
 async def test_a_draining_worker_does_not_give_back_what_it_finished():

@@ -9,6 +9,7 @@ from agent_worker.tools.executor import ToolExecutor
 from maruntime.domain.commit import Artifact
 from maruntime.domain.tool import ToolKind
 from maruntime.testing.builders import a_tool
+from tests.integration.agent_worker.tools.tool_calls import a_context
 
 
 def executor(function):
@@ -19,11 +20,11 @@ async def test_the_function_gets_the_arguments_and_its_result_is_returned_whole(
     artifact = Artifact("art_1", "n", "text/plain", b"x")
     got = []
 
-    async def look(arguments):
+    async def look(arguments, context):
         got.append(arguments)
         return ToolResult("seen", "odd", (artifact,))
 
-    result = await executor(look).run(a_tool(), {"a": 1})
+    result = await executor(look).run(a_tool(), {"a": 1}, a_context())
 
     assert got == [{"a": 1}]
     assert result == ToolResult("seen", "odd", (artifact,))
@@ -31,20 +32,20 @@ async def test_the_function_gets_the_arguments_and_its_result_is_returned_whole(
 
 @pytest.mark.parametrize("tool", [a_tool(locator="elsewhere"), a_tool(kind=ToolKind.SYSTEM)])
 async def test_a_tool_that_is_not_installed_is_a_result(tool):
-    async def look(arguments):
+    async def look(arguments, context):
         raise AssertionError("must not run")
 
-    result = await executor(look).run(tool, {})
+    result = await executor(look).run(tool, {}, a_context())
 
     assert result.error_code == "tool_not_installed"
 
 
 async def test_a_tool_that_raises_is_a_result_without_the_exceptions_text():
-    async def look(arguments):
+    async def look(arguments, context):
         raise RuntimeError("password=hunter2")
 
     with structlog.testing.capture_logs() as logs:
-        result = await executor(look).run(a_tool(), {})
+        result = await executor(look).run(a_tool(), {}, a_context())
 
     assert result == ToolResult("The tool look failed: RuntimeError.", "tool_failed")
     assert [entry["event"] for entry in logs] == ["tool_failed"]
@@ -53,14 +54,14 @@ async def test_a_tool_that_raises_is_a_result_without_the_exceptions_text():
 async def test_a_tool_that_takes_too_long_is_stopped():
     stopped = asyncio.Event()
 
-    async def look(arguments):
+    async def look(arguments, context):
         try:
             await asyncio.Event().wait()
         finally:
             stopped.set()
 
     async with asyncio.timeout(5):
-        result = await executor(look).run(a_tool(timeout=timedelta(milliseconds=1)), {})
+        result = await executor(look).run(a_tool(timeout=timedelta(milliseconds=1)), {}, a_context())
 
     assert result == ToolResult("The tool look did not finish within 0.001 s.", "tool_timeout")
     assert stopped.is_set()
@@ -69,11 +70,11 @@ async def test_a_tool_that_takes_too_long_is_stopped():
 async def test_a_cancelled_call_is_cancelled_and_no_result():
     begun = asyncio.Event()
 
-    async def look(arguments):
+    async def look(arguments, context):
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(executor(look).run(a_tool(), {}))
+    task = asyncio.create_task(executor(look).run(a_tool(), {}, a_context()))
     async with asyncio.timeout(5):
         await begun.wait()
         task.cancel()
@@ -82,16 +83,16 @@ async def test_a_cancelled_call_is_cancelled_and_no_result():
 
 
 async def test_a_result_is_bounded_and_says_so():
-    async def look(arguments):
+    async def look(arguments, context):
         return ToolResult("é" * 300_000)
 
-    result = await executor(look).run(a_tool(), {})
+    result = await executor(look).run(a_tool(), {}, a_context())
 
     assert result.text == "é" * (256 * 1024) + "\n[cut: 300000 characters in all]"
 
 
 async def test_what_cannot_be_stored_is_replaced_in_a_result():
-    async def look(arguments):
+    async def look(arguments, context):
         return ToolResult("a\x00b\udc00")
 
-    assert (await executor(look).run(a_tool(), {})).text == "a�b�"
+    assert (await executor(look).run(a_tool(), {}, a_context())).text == "a�b�"

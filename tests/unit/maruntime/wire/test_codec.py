@@ -91,11 +91,11 @@ TEMPLATE = st.builds(
     body=st.builds(
         TemplateBody,
         kind=st.sampled_from(AgentKind),
-        description=TEXT,
-        prompt_pack=TEXT,
+        description=TEXT.filter(bool),
+        prompt_pack=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True),
         llm=st.builds(
             LLMPolicy,
-            endpoint=TEXT,
+            endpoint=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,63}", fullmatch=True),
             model=st.none() | TEXT,
             temperature=st.none() | st.floats(0, 2),
             max_completion_tokens=st.none() | st.integers(1, 2**40),
@@ -250,7 +250,7 @@ def test_a_broken_frame_of_a_worker_is_one_error(name: str) -> None:
 
 
 def start(**parts: Any) -> pb.OrchestratorFrame:
-    body = orjson.dumps({"kind": "tool_calling", "description": "", "prompt_pack": "", "tools": []})
+    body = orjson.dumps({"kind": "tool_calling", "description": "x", "prompt_pack": "p", "tools": []})
     said: dict[str, Any] = {"template": pb.TemplateSnapshot(version_id="v", name="n", version=1, body_json=body)}
     return pb.OrchestratorFrame(start=pb.StartRun(**said | parts))
 
