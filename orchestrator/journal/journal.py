@@ -282,8 +282,13 @@ class Journal:
             return await connection.fetchval(sql.REATTACH, run.run_id, run.epoch, owner, attachment, self._lease)
 
     async def release(self, run: RunRef, attachment: str, *, untaken: bool = False) -> tuple[RunEvent, ...]:
-        """Let go of a run whose stream ended and did not come back, or which the slot never took (`untaken`)."""
-        async with self._store() as connection:
+        """Let go of a run whose stream ended and did not come back, or which the slot never took (`untaken`).
+
+        Two statements: the first waits for a commit that is under way, so that
+        the second sees the call which that commit may have started.
+        """
+        async with self._store() as connection, connection.transaction():
+            await connection.execute(sql.LOCK_RUN, run.run_id)
             rows = await connection.fetch(
                 sql.RELEASE, run.run_id, run.epoch, attachment, self._max_attempts, _failure_json(_DEAD), int(untaken)
             )

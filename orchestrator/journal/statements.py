@@ -201,6 +201,8 @@ returning commit_no
 """
 """The instance came back on another stream, even after its lease ran out, if nobody claimed the run."""
 
+LOCK_RUN = "select 1 from runs where id = $1 for update"
+
 RELEASE = """
 with released as (
     update runs r set
