@@ -4,7 +4,7 @@ import re
 from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, PositiveInt, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -99,7 +99,7 @@ class WorkerSettings(BaseSettings):
     llm: dict[str, LLMEndpoint] = {}
     secret: dict[str, SecretStr] = {}
     """`MARUNTIME_SECRET__<name>`: what remote tools name as `${secret:<name>}`."""
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     worker: WorkerGroup = WorkerGroup()
 
     @property

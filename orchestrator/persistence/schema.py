@@ -8,7 +8,6 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import PostgresDsn
 from sqlalchemy import Connection, text
@@ -46,20 +45,6 @@ async def upgrade(url: PostgresDsn | str, revision: str = "head") -> None:
 async def downgrade(url: PostgresDsn | str, revision: str) -> None:
     """Migrate back; `base` leaves an empty database."""
     await _run(url, lambda config: command.downgrade(config, revision))
-
-
-async def differences(url: PostgresDsn | str) -> list[object]:
-    """What the models say and the database does not, or the other way round."""
-    from alembic.autogenerate import compare_metadata  # noqa: PLC0415 - only a check needs it
-
-    from orchestrator.persistence.rows import Row  # noqa: PLC0415
-
-    def compare(connection: Connection) -> list[object]:
-        return list(compare_metadata(MigrationContext.configure(connection), Row.metadata))
-
-    engine = create_async_engine(sqlalchemy_url(url), poolclass=NullPool)
-    async with engine.connect() as connection:
-        return await connection.run_sync(compare)
 
 
 async def _run(url: PostgresDsn | str, action: Callable[[Config], None]) -> None:

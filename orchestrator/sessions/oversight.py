@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from maruntime.domain.event import EventType
-from maruntime.domain.run import ACTIVE_STATES, RunState, WaitingFor
+from maruntime.domain.run import ACTIVE_STATES
 from maruntime.domain.session import Session
 from maruntime.errors import SessionNotFound
-from orchestrator.persistence.rows.catalog import TemplateRow, TemplateVersionRow
 from orchestrator.persistence.rows.run import RunEventRow, RunRow
 from orchestrator.persistence.rows.session import SessionRow
+from orchestrator.sessions.with_latest_run import select_sessions, session_of
 
 
 class SessionOversight:
@@ -30,7 +30,7 @@ class SessionOversight:
         row = (await self._tx.execute(self._sessions().where(SessionRow.id == session_id))).one_or_none()
         if row is None:
             raise SessionNotFound(f"The session {session_id!r} does not exist", session_id=session_id)
-        return _session(row)
+        return session_of(row)
 
     async def page(self, *, limit: int, after: str | None, principal: str | None, active: bool | None) -> list[Session]:
         """The tenant's sessions, newest first; `after` is the id that the last page ended with."""
@@ -42,7 +42,7 @@ class SessionOversight:
         if active is not None:
             works = SessionRow.closed_at.is_(None) & RunRow.state.in_([state.value for state in ACTIVE_STATES])
             query = query.where(works if active else works.is_not(True))
-        return [_session(row) for row in (await self._tx.execute(query)).all()]
+        return [session_of(row) for row in (await self._tx.execute(query)).all()]
 
     async def runs(self, session_id: str, *, limit: int) -> list[dict[str, Any]]:
         """The session's runs, newest first."""
@@ -83,42 +83,4 @@ class SessionOversight:
         return None if row is None else (row[0], row[1])
 
     def _sessions(self) -> Select[Any]:
-        latest = (
-            select(RunRow.id)
-            .where(RunRow.session_id == SessionRow.id)
-            .order_by(RunRow.accepted_at.desc())
-            .limit(1)
-            .correlate(SessionRow)
-            .scalar_subquery()
-        )
-        return (
-            select(
-                SessionRow,
-                TemplateRow.name.label("template"),
-                TemplateVersionRow.version.label("template_version"),
-                RunRow.id.label("run_id"),
-                RunRow.state.label("run_state"),
-                RunRow.waiting_for.label("waiting_for"),
-            )
-            .join(TemplateVersionRow, TemplateVersionRow.id == SessionRow.template_version_id)
-            .join(TemplateRow, TemplateRow.id == TemplateVersionRow.template_id)
-            .outerjoin(RunRow, RunRow.id == latest)
-            .where(SessionRow.tenant_id == self._tenant_id)
-        )
-
-
-def _session(row: Row[Any]) -> Session:
-    session: SessionRow = row[0]
-    return Session(
-        id=session.id,
-        tenant_id=session.tenant_id,
-        principal_id=session.principal_id,
-        template=row.template,
-        template_version_id=session.template_version_id,
-        template_version=row.template_version,
-        created_at=session.created_at,
-        closed_at=session.closed_at,
-        run_id=row.run_id,
-        run_state=RunState(row.run_state) if row.run_state else None,
-        waiting_for=WaitingFor(row.waiting_for) if row.waiting_for else None,
-    )
+        return select_sessions().where(SessionRow.tenant_id == self._tenant_id)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, Select, select, tuple_
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from maruntime.domain.message import Message, ToolCallRef
@@ -10,9 +10,9 @@ from maruntime.domain.principal import Principal
 from maruntime.domain.run import ACTIVE_STATES, Failure, Run, RunState, Usage, WaitingFor
 from maruntime.domain.session import Session
 from maruntime.errors import RunNotFound, SessionNotFound
-from orchestrator.persistence.rows.catalog import TemplateRow, TemplateVersionRow
 from orchestrator.persistence.rows.run import ArtifactRow, RunRow, TurnRow
 from orchestrator.persistence.rows.session import SessionMessageRow, SessionRow
+from orchestrator.sessions.with_latest_run import select_sessions, session_of
 
 
 class SessionRepository:
@@ -31,7 +31,7 @@ class SessionRepository:
         row = (await self._tx.execute(self._sessions().where(SessionRow.id == session_id))).one_or_none()
         if row is None:
             raise SessionNotFound(f"The session {session_id!r} does not exist", session_id=session_id)
-        return _session(row)
+        return session_of(row)
 
     async def page(self, *, limit: int, after: str | None, only_active: bool = False) -> list[Session]:
         """The caller's sessions, newest first; `after` is the id that the last page ended with."""
@@ -40,7 +40,7 @@ class SessionRepository:
             query = query.where(SessionRow.id < after)
         if only_active:
             query = query.where(SessionRow.closed_at.is_(None), RunRow.state.in_([s.value for s in ACTIVE_STATES]))
-        return [_session(row) for row in (await self._tx.execute(query)).all()]
+        return [session_of(row) for row in (await self._tx.execute(query)).all()]
 
     async def transcript(self, session_id: str, *, limit: int, after: int) -> list[tuple[int, Message]]:
         """Messages of a session in order, each with its place."""
@@ -96,27 +96,8 @@ class SessionRepository:
         return None if row is None else (row.name, row.media_type, row.content)
 
     def _sessions(self) -> Select[Any]:
-        latest = (
-            select(RunRow.id)
-            .where(RunRow.session_id == SessionRow.id)
-            .order_by(RunRow.accepted_at.desc())
-            .limit(1)
-            .correlate(SessionRow)
-            .scalar_subquery()
-        )
-        return (
-            select(
-                SessionRow,
-                TemplateRow.name.label("template"),
-                TemplateVersionRow.version.label("template_version"),
-                RunRow.id.label("run_id"),
-                RunRow.state.label("run_state"),
-                RunRow.waiting_for.label("waiting_for"),
-            )
-            .join(TemplateVersionRow, TemplateVersionRow.id == SessionRow.template_version_id)
-            .join(TemplateRow, TemplateRow.id == TemplateVersionRow.template_id)
-            .outerjoin(RunRow, RunRow.id == latest)
-            .where(SessionRow.tenant_id == self._caller.tenant_id, SessionRow.principal_id == self._caller.principal_id)
+        return select_sessions().where(
+            SessionRow.tenant_id == self._caller.tenant_id, SessionRow.principal_id == self._caller.principal_id
         )
 
     async def _one_run(self, query: Select[Any]) -> Run | None:
@@ -126,23 +107,6 @@ class SessionRepository:
 
 def _runs() -> Select[Any]:
     return select(RunRow, TurnRow).join(TurnRow, TurnRow.id == RunRow.turn_id)
-
-
-def _session(row: Row[Any]) -> Session:
-    session: SessionRow = row[0]
-    return Session(
-        id=session.id,
-        tenant_id=session.tenant_id,
-        principal_id=session.principal_id,
-        template=row.template,
-        template_version_id=session.template_version_id,
-        template_version=row.template_version,
-        created_at=session.created_at,
-        closed_at=session.closed_at,
-        run_id=row.run_id,
-        run_state=RunState(row.run_state) if row.run_state else None,
-        waiting_for=WaitingFor(row.waiting_for) if row.waiting_for else None,
-    )
 
 
 def _run(row: RunRow, turn: TurnRow) -> Run:
