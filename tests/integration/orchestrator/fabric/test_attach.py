@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -271,14 +272,27 @@ async def test_a_run_whose_stream_ended_is_released_after_the_grace(ledger: Ledg
     assert (await ledger.events(run.run_id))[-1] == (2, run.epoch + 1, "RunRequeued")
 
 
-async def test_a_worker_that_comes_back_keeps_its_run_in_the_same_epoch(ledger: Ledger, replica: Replica) -> None:
+async def test_a_worker_that_comes_back_keeps_its_run_in_the_same_epoch(
+    ledger: Ledger, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker, run = await with_a_run(ledger, replica)
+    released = asyncio.Event()
+    release = ledger.journal.release
+
+    async def watched(*args: Any, **options: Any) -> Any:
+        try:
+            return await release(*args, **options)
+        finally:
+            released.set()
+
+    monkeypatch.setattr(ledger.journal, "release", watched)
     await worker.say(a_commit(run, 1))
     await worker.hear(frames.Ack)
     worker.stream.cancel()
 
     again = await replica.dial(a_hello(template_version_id=ledger.template.id, held=frames.Held(run, 1, 1)))
-    await asyncio.sleep(0.3)  # the grace of the first stream passes
+    async with asyncio.timeout(5):
+        await released.wait()  # the grace of the first stream has passed, and its release changed nothing
     await again.say(completing(run, 2))
 
     assert again.welcome is not None
