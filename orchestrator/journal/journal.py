@@ -1,6 +1,7 @@
 """The record of every run: what is accepted, claimed, committed, renewed, released and swept.
 
-Each method is one hand-written statement (`statements.py`); no transaction or
+Each method is one hand-written statement (`statements.py`), or two where the
+first has to wait for what is under way; no transaction or
 lock outlives it. A commit is fenced by `(run, epoch, commit_no)`: a duplicate is
 as good as stored, anything else of an old owner is FENCED and writes nothing.
 The journal tells nobody; its callers publish what it returns.
