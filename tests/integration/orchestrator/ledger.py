@@ -1,5 +1,6 @@
 """A journal at hand, and what stands in its tables."""
 
+import asyncio
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -118,3 +119,28 @@ class Ledger:
             table: [tuple(row) for row in await self.pool.fetch(f"select * from {table} order by 1, 2, 3")]
             for table in ("sessions", "runs", "turns", "session_messages", "run_events", "tool_executions", "artifacts")
         }
+
+
+class OneConnection:
+    """A pool that is one connection, so that a statement stays inside a transaction of the test."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def acquire(self, *, timeout: float) -> Any:
+        return self
+
+    async def __aenter__(self) -> Any:
+        return self._connection
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+
+async def until_blocked(pool: "asyncpg.Pool[Any]") -> None:
+    """Wait until a statement waits for a lock."""
+    async with asyncio.timeout(5):
+        while not await pool.fetchval(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)

@@ -16,9 +16,11 @@ from tests.integration.orchestrator.ledger import (
     BOB,
     TRANSCRIPT_LIMIT,
     Ledger,
+    OneConnection,
     a_turn,
     journal_over,
     offer,
+    until_blocked,
 )
 
 
@@ -245,11 +247,11 @@ async def test_a_run_that_is_accepted_while_its_session_is_closed_does_not_outli
     accepting = await pool.acquire()
     transaction = accepting.transaction()
     await transaction.start()
-    late = journal_over(_One(accepting))
+    late = journal_over(OneConnection(accepting))
     await late.accept_run(ALICE, turn.session_id, ledger.template, a_turn())
 
     closing = asyncio.create_task(ledger.journal.close_session(ALICE, turn.session_id))
-    await _until_blocked(pool)
+    await until_blocked(pool)
     await transaction.commit()
     await pool.release(accepting)
     async with asyncio.timeout(5):
@@ -275,27 +277,3 @@ async def test_a_whole_response_is_noted_as_delivered(ledger: Ledger) -> None:
 
     assert (await ledger.turn(turn.id))["delivered_at"] is not None
     assert (await ledger.journal.claim(offer())) is not None
-
-
-class _One:
-    """A pool that is one connection, so that a statement stays inside a transaction of the test."""
-
-    def __init__(self, connection) -> None:
-        self._connection = connection
-
-    def acquire(self, *, timeout: float):
-        return self
-
-    async def __aenter__(self):
-        return self._connection
-
-    async def __aexit__(self, *exc: object) -> None:
-        return None
-
-
-async def _until_blocked(pool: asyncpg.Pool) -> None:
-    async with asyncio.timeout(5):
-        while not await pool.fetchval(
-            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        ):
-            await asyncio.sleep(0.01)

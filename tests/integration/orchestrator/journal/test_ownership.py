@@ -3,13 +3,23 @@
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from maruntime.domain.commit import CallState, Verdict
 from maruntime.domain.event import EventType
 from maruntime.domain.run import RunRef
 from maruntime.testing.builders import a_call, a_commit, waiting
-from tests.integration.orchestrator.ledger import ALICE, MAX_ATTEMPTS, Ledger, a_turn, journal_over, offer
+from tests.integration.orchestrator.ledger import (
+    ALICE,
+    MAX_ATTEMPTS,
+    Ledger,
+    OneConnection,
+    a_turn,
+    journal_over,
+    offer,
+    until_blocked,
+)
 
 # --- renew
 
@@ -117,6 +127,26 @@ async def test_a_run_with_a_started_call_waits_for_its_lease(ledger: Ledger) -> 
     await ledger.journal.commit(a_commit(run, 1, calls=(a_call(ledger.tool, state=CallState.STARTED),)))
 
     assert await ledger.journal.release(run, "a1") == ()
+    assert (await ledger.run(run.run_id))["state"] == "RUNNING"
+
+
+async def test_a_release_sees_the_call_that_a_commit_under_way_starts(ledger: Ledger, pool: asyncpg.Pool) -> None:
+    """In one statement it would look at the calls as they were before it waited for the run's row."""
+    run = await ledger.running()
+    committing = await pool.acquire()
+    transaction = committing.transaction()
+    await transaction.start()
+    late = journal_over(OneConnection(committing))
+    await late.commit(a_commit(run, 1, calls=(a_call(ledger.tool, state=CallState.STARTED),)))
+
+    releasing = asyncio.create_task(ledger.journal.release(run, "a1"))
+    await until_blocked(pool)
+    await transaction.commit()
+    await pool.release(committing)
+    async with asyncio.timeout(5):
+        events = await releasing
+
+    assert events == ()
     assert (await ledger.run(run.run_id))["state"] == "RUNNING"
 
 
